@@ -1,0 +1,241 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from harness import registry
+from harness.errors import HarnessError, suggestion
+
+
+class Commands(TyperGroup):
+    """The engine's own verbs, and below them the commands that plugins bring by name."""
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        own = super().get_command(ctx, name)
+        if own is None and registry.registered("commands", name):
+            return typer.main.get_command(registry.load("commands", name))
+        if own is None:
+            known = [*self.list_commands(ctx), *registry.names("commands")]
+            raise HarnessError(
+                f"no command '{name}'. {suggestion(name, known)}`harness --help` shows all."
+            )
+        return own
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="harness",
+    help="Train methods, score them on tasks, and keep leaderboards one can trust.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Pairs = list[str]
+
+
+@app.command()
+def run(
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML file with any of the options below.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Methods, by comma.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Tasks, by comma.")] = None,
+    profile: Annotated[str | None, typer.Option(help="lab (default) or paper.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Base model: embedded, folder or hub name.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Training set: embedded, file or hub name.")
+    ] = None,
+    source: Annotated[
+        Pairs, typer.Option(help="TASK=FILE: items instead of the card's source.")
+    ] = [],  # noqa: B006
+    split: Annotated[str | None, typer.Option(help="test (default) or dev.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="A number of seeds, or seeds by comma.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Method to compare with: base.")] = None,
+    set_: Annotated[
+        Pairs, typer.Option("--set", help="FIELD=VALUE of the methods' config: loss.beta=0.2.")
+    ] = [],  # noqa: B006
+    limit: Annotated[int | None, typer.Option(help="Only the first items of each task.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder of runs and cache.")] = None,
+    leaderboards: Annotated[Path | None, typer.Option(help="Folder of leaderboards.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print entries as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train methods, score them and their base model on tasks, write leaderboards."""
+    given: dict[str, Any] = {
+        "method": method,
+        "tasks": tasks,
+        "profile": profile,
+        "model": model,
+        "dataset": dataset,
+        "source": _pairs("--source", source),
+        "split": split,
+        "seeds": seeds,
+        "baseline": baseline,
+        "set": _pairs("--set", set_),
+        "limit": limit,
+        "runs": runs,
+        "leaderboards": leaderboards,
+    }
+    for kind, names in (("methods", method), ("tasks", tasks)):
+        for name in filter(None, map(str.strip, (names or "").split(","))):
+            registry.find(kind, name)
+    from harness.configs import run_config
+
+    settings = run_config({k: v for k, v in given.items() if v not in (None, {})}, config)
+    from harness import plan as planning
+
+    plan = planning.make_plan(settings)
+    if dry_run:
+        from harness.report.plan import plan_text
+
+        typer.echo(plan_text(plan))
+        return
+    from harness.pipeline import execute
+    from harness.report.progress import progress
+
+    with progress(quiet=quiet or as_json) as reporter:
+        entries = execute(plan, reporter)
+    if not _main_process():
+        return
+    if as_json:
+        typer.echo(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=1))
+    else:
+        from harness.report.terminal import print_run
+
+        print_run(entries, settings.baseline)
+
+
+@app.command()
+def compare(
+    before: Annotated[str, typer.Argument(help="File, folder or git revision.")],
+    after: Annotated[str, typer.Argument(help="File, folder or git revision.")],
+    fail_on: Annotated[str | None, typer.Option(help="worse: exit 1 if anything is.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    leaderboards: Annotated[
+        Path, typer.Option(help="Folder of leaderboards inside revisions.")
+    ] = Path("leaderboards"),
+) -> None:
+    """Compare two states of leaderboards, paired item by item."""
+    from harness import compare as comparing
+    from harness.report.terminal import print_comparison
+
+    if fail_on not in (None, "worse"):
+        raise HarnessError(f"--fail-on takes 'worse', not '{fail_on}'.")
+    result = comparing.compare(before, after, leaderboards=leaderboards)
+    if as_json:
+        typer.echo(result.model_dump_json(indent=1))
+    else:
+        print_comparison(result)
+    if fail_on and comparing.any_worse(result):
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="methods, tasks, datasets or models.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List what is registered, without importing it."""
+    if kind not in registry.KINDS:
+        raise HarnessError(
+            f"no kind '{kind}'. {suggestion(kind, registry.KINDS)}"
+            f"There are {', '.join(registry.KINDS)}."
+        )
+    plugins = registry.plugins(kind)
+    if as_json:
+        fields = ("name", "value", "distribution", "version")
+        rows = [{f: getattr(p, f) for f in fields} | {"summary": p.summary()} for p in plugins]
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    width = max((len(plugin.name) for plugin in plugins), default=0)
+    counts = {plugin.name: 0 for plugin in plugins}
+    for plugin in plugins:
+        counts[plugin.name] += 1
+    for plugin in plugins:
+        foreign = "" if plugin.distribution == registry.DISTRIBUTION else plugin.distribution
+        notes = [foreign] if foreign else []
+        if counts[plugin.name] > 1:
+            notes.append(f"ambiguous: {plugin.distribution} {plugin.value}")
+        note = f"  [{', '.join(notes)}]" if notes else ""
+        typer.echo(f"{plugin.name:<{width}}  {plugin.summary()}{note}".rstrip())
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="A method, task, dataset or model.")]) -> None:
+    """Show one plugin: a task's card, a method's settings, a model's origin."""
+    found = [kind for kind in registry.KINDS if registry.registered(kind, name)]
+    if not found:
+        known = [each for kind in registry.KINDS for each in registry.names(kind)]
+        raise HarnessError(
+            f"no plugin '{name}'. {suggestion(name, known)}`harness list` shows all."
+        )
+    from harness.report.show import show_text
+
+    for kind in found:
+        typer.echo(show_text(registry.find(kind, name)))
+
+
+@app.command()
+def build(
+    name: Annotated[str, typer.Argument(help="An embedded model: lab/scenes-vlm.")],
+    seed: Annotated[int | None, typer.Option(help="Another seed than the model's own.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to instead of the package's.")
+    ] = None,
+) -> None:
+    """Train an embedded base model from scratch."""
+    model = registry.load("models", name)
+    folder = out or model.folder
+    typer.echo(f"building {name} in {folder}", err=True)
+    model.build(folder, seed)
+
+
+def _pairs(option: str, given: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise HarnessError(f"{option} takes NAME=VALUE, not '{text}'.")
+        pairs[key.strip()] = value
+    return pairs
+
+
+def _main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def main() -> None:
+    """The entry point: errors of the user are one line and exit status 2."""
+    try:
+        status = app(standalone_mode=False)
+    except HarnessError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted: the same command continues where it stopped.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            _fail(str(error.format_message()))
+        if type(error).__name__ == "Abort":
+            _fail("interrupted: the same command continues where it stopped.", 130)
+        raise
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int = 2) -> None:
+    sys.stdout.flush()
+    print(f"harness: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,22 @@
+"""What a user can do wrong. Each message says what, where, and what to do, on one line."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """An error of the user: printed as one line, exit status 2, never a traceback."""
+
+
+class DataError(HarnessError):
+    """A file or a row that cannot be read; the message begins with its place."""
+
+
+class PluginError(HarnessError):
+    """A plugin that cannot be found or loaded."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`Did you mean 'mmbench'? ` for a near miss, else an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"Did you mean '{near[0]}'? " if near else ""

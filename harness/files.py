@@ -1,0 +1,170 @@
+"""Files that survive a killed process: atomic writes, locks, content hashes, JSON lines."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError, HarnessError
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Replace `path` by `data` in one step: readers see the old file or the new one, never a part.
+
+    The data goes to a hidden file in the same folder (`.NAME.*.tmp`), to the disk, and is then
+    renamed. A link is followed. Raises `HarnessError` where that fails; the old file then stands.
+    """
+    target = Path(os.path.realpath(path))
+    content = data.encode() if isinstance(data, str) else data
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise HarnessError(
+            f"{path}: cannot be written ({error.strerror or error}); what was there is untouched. "
+            "Make room or choose another folder."
+        ) from error
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what killed writers of `path` left; only under the lock that guards it."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system allows it."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def lock(path: Path, timeout: float = 600.0) -> Iterator[None]:
+    """Hold `path` as an exclusive lock between processes; the system frees it when one is killed.
+
+    The empty lock file stays. Raises `HarnessError` after `timeout` seconds of waiting.
+    """
+    import filelock
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        guard = filelock.FileLock(path, timeout=timeout)
+        guard.acquire()
+    except filelock.Timeout:
+        raise HarnessError(
+            f"{path}: another process has held this lock for {timeout:g} s. Wait for it or end it."
+        ) from None
+    except OSError as error:
+        raise HarnessError(
+            f"{path}: cannot be locked ({error.strerror or error}). Choose a folder you may write."
+        ) from error
+    try:
+        yield
+    finally:
+        guard.release()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, 16 hex digits."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise HarnessError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def hash_files(source: Path | Iterable[Path]) -> str:
+    """One hash over the names and contents of files, 16 hex digits.
+
+    A folder counts with all files below it by their relative names, hidden ones and those in
+    hidden folders left out; single files count by their names. Order, dates and the folder's own
+    place do not matter.
+    """
+    if isinstance(source, Path):
+        if not source.is_dir():
+            raise HarnessError(f"{source}: no such folder.")
+        named = {
+            path.relative_to(source).as_posix(): path
+            for path in source.rglob("*")
+            if path.is_file()
+            and not any(part.startswith(".") for part in path.relative_to(source).parts)
+        }
+    else:
+        paths = list(source)
+        named = {path.name: path for path in paths}
+        if len(named) < len(paths):
+            raise ValueError("two of the files have one name")
+    hashes = {name: hash_file(path) for name, path in sorted(named.items())}
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add one line (JSON without line breaks) to a file and hand it to the system at once.
+
+    What a killed writer left behind the last line break is cut off first. One writer at a time.
+    """
+    if "\n" in text or "\r" in text:
+        raise ValueError("a line has no line break in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+b") as file:
+            _cut_partial_line(file)
+            file.write(text.encode() + b"\n")
+    except OSError as error:
+        raise HarnessError(
+            f"{path}: cannot be written ({error.strerror or error}). Make room and run again."
+        ) from error
+
+
+def _cut_partial_line(file: Any) -> None:
+    end = file.seek(0, os.SEEK_END)
+    keep = end
+    while keep:
+        start = max(0, keep - 65536)
+        file.seek(start)
+        found = file.read(keep - start).rfind(b"\n")
+        keep = start + found + 1
+        if found >= 0:
+            break
+    if keep < end:
+        file.truncate(keep)
+    file.seek(0, os.SEEK_END)
+
+
+def read_lines_tolerant(path: Path) -> list[Any]:
+    """The JSON values of a file's complete lines; none where the file does not exist.
+
+    A last line without line break is what a killed writer left: dropped. Any other line that is
+    not JSON raises `DataError` with its number.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    values = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            raise DataError(
+                f"{path} line {number}: not JSON. Delete the file to have it made again."
+            ) from None
+    return values

@@ -1,0 +1,128 @@
+"""Training an arm of a run, or finding that it was trained before."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import processes
+from harness.errors import HarnessError
+from harness.files import write_atomic
+from harness.models import loading
+from harness.plan import Arm, open_data, package_folder
+from harness.schema import Cost, Strict, canonical_json
+from harness.store import Store, code_hash, package_versions
+from harness.training import Fit, Report
+
+ENGINE = Path(__file__).parent
+TRAINING_CODE = (ENGINE / "training.py", ENGINE / "losses.py", ENGINE / "models")
+
+
+class Fitted(Strict):
+    """A model ready to be scored, and what it took."""
+
+    path: Path
+    base: str
+    weights: str
+    dataset_fingerprint: str | None = None
+    cost: Cost
+    seconds: float = 0.0
+
+
+def untrained(arm: Arm) -> Fitted:
+    """The base model as it is."""
+    path = loading.resolve(arm.model)
+    weights = loading.identity(path)
+    return Fitted(path=path, base=weights, weights=weights, cost=Cost(total_parameters=0))
+
+
+def fit_folder(arm: Arm, seed: int, store: Store) -> tuple[Path, Mapping[str, Any]]:
+    """Where a trained arm lies, by the hash of everything it depends on; and these inputs."""
+    shared = shared_inputs(arm)
+    inputs = {
+        **shared,
+        "method": arm.name,
+        "config": arm.method.config.model_dump(mode="json"),
+        "seed": seed,
+        "world": processes.count(),
+    }
+    return store.folder("fits", inputs), shared
+
+
+def shared_inputs(arm: Arm) -> dict[str, Any]:
+    """What the data of every fit of an arm's method depend on, whatever its config."""
+    assert arm.dataset is not None
+    return {
+        "base": loading.identity(loading.resolve(arm.model)),
+        "dataset": dataset_fingerprint(arm.dataset),
+        "code": code_hash(*TRAINING_CODE, package_folder(arm.method)),
+        "packages": package_versions(),
+    }
+
+
+def dataset_fingerprint(name: str) -> str:
+    """Hash of a training set's rows."""
+    from harness.items import fingerprint_rows
+
+    return fingerprint_rows(open_data(name).rows())
+
+
+def fit(arm: Arm, seed: int, store: Store, report: Report) -> Fitted:
+    """Train an arm with a seed, or take what an equal fit left; resumes a killed one."""
+    folder, shared = fit_folder(arm, seed, store)
+    done = folder / "fit.json"
+    if not done.exists():
+        _train(arm, seed, store, folder, shared, report)
+    processes.wait()
+    try:
+        record = json.loads(done.read_text(encoding="utf-8"))
+        return Fitted(path=folder / "checkpoint", **record)
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"{done}: damaged ({error}): remove {folder}.") from None
+
+
+def _train(
+    arm: Arm, seed: int, store: Store, folder: Path, shared: Mapping[str, Any], report: Report
+) -> None:
+    started = time.perf_counter()
+    path = loading.resolve(arm.model)
+    role = arm.method.role
+    assert role is not None and arm.dataset is not None
+    dataset = open_data(arm.dataset)
+    fit = Fit(
+        config=arm.method.config,
+        model=loading.load(path, role),
+        dataset=dataset,
+        rows=dataset.rows(),
+        seed=seed,
+        folder=folder,
+        store=store,
+        inputs=shared,
+        resolve=lambda name: str(loading.resolve(name)),
+        report=report,
+    )
+    arm.method.fit(fit)
+    if fit.cost is None:
+        raise HarnessError(
+            f"method '{arm.name}' ended without training: `fit.train` was not called."
+        )
+    if not processes.is_main():
+        return
+    partial, checkpoint = folder / "checkpoint.partial", folder / "checkpoint"
+    for old in (partial, checkpoint):
+        shutil.rmtree(old, ignore_errors=True)
+    fit.model.save(partial)
+    partial.rename(checkpoint)
+    shutil.rmtree(folder / "steps", ignore_errors=True)
+    rows = "".join(canonical_json(row) + "\n" for row in fit.curves)
+    write_atomic(folder / "curves.jsonl", rows)
+    record = {
+        "base": shared["base"],
+        "weights": loading.identity(checkpoint),
+        "dataset_fingerprint": shared["dataset"],
+        "cost": fit.cost.model_dump(mode="json"),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    write_atomic(folder / "fit.json", json.dumps(record, indent=1) + "\n")

@@ -1,0 +1,222 @@
+"""Leaderboards: one JSON file per task, written so that a diff shows what changed and nothing else.
+
+`ROOT/<task>.json` holds public results, `ROOT/lab/<task>.json` those of the lab:
+
+    {"entries": {PLACE: ENTRY}, "lab": false, "schema": 1, "task": "pope"}
+
+Keys are sorted; an object or list of numbers stands on one line, so a metric is a line, and so is
+each packed string. What was measured (metrics, FLOPs) is rounded to 6 significant digits; what was
+asked (config, overrides) is kept exactly. Writers take turns by `ROOT/.lock`, which git ignores.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from harness.errors import HarnessError
+from harness.files import lock, remove_leftovers, write_atomic
+from harness.schema import SCHEMA_VERSION, Entry
+
+DIGITS = 6
+"""Significant digits of what was measured."""
+MEASURED = frozenset({"metrics", "categories", "cost"})
+LOCK = ".lock"
+
+
+@dataclass
+class Board:
+    """One leaderboard file: the entries of a task by their place."""
+
+    task: str
+    lab: bool
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
+def board_path(root: Path, task: str, lab: bool) -> Path:
+    """Where a task's leaderboard lies below `root`."""
+    if not re.fullmatch(r"\w[\w.+-]*", task):
+        raise HarnessError(
+            f"task '{task}' cannot name a leaderboard file: use letters, digits and . + - _."
+        )
+    return root / "lab" / f"{task}.json" if lab else root / f"{task}.json"
+
+
+def record(root: Path, entry: Entry) -> Literal["added", "changed", "unchanged"]:
+    """Write an entry to its place in its leaderboard.
+
+    An equal result is left alone with its provenance: no byte changes. Safe among processes and
+    against being killed. Raises `HarnessError` for a file that cannot be read or written; the file
+    is then as before.
+    """
+    path = board_path(root, entry.task.name, entry.lab)
+    if not _finite(entry.model_dump()):
+        raise HarnessError(
+            f"task '{entry.task.name}': the result of '{entry.place}' has a number that is not "
+            "finite; a metric that is undefined must be None."
+        )
+    entry = Entry.model_validate(_rounded(entry))
+    with lock(root / LOCK):
+        remove_leftovers(path)
+        board = read(path) if path.exists() else Board(entry.task.name, entry.lab)
+        old = board.entries.get(entry.place)
+        if old is not None and old.result() == entry.result():
+            return "unchanged"
+        board.entries[entry.place] = entry
+        write_atomic(path, dump(board))
+    return "added" if old is None else "changed"
+
+
+def dump(board: Board) -> str:
+    """The one text of a leaderboard, with a line break at its end."""
+    value = {
+        "schema": SCHEMA_VERSION,
+        "task": board.task,
+        "lab": board.lab,
+        "entries": {place: _rounded(entry) for place, entry in board.entries.items()},
+    }
+    return "".join(_lines(value, "")) + "\n"
+
+
+def read(path: Path) -> Board:
+    """Read a leaderboard file; raises `HarnessError` naming it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise HarnessError(f"{path}: not UTF-8. Restore the file from git.") from None
+    except OSError as error:
+        raise HarnessError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Board:
+    """Read a leaderboard's text; `name` stands for it in errors."""
+    if re.search(r"^(<{7}|={7}|>{7})( |$)", text, re.MULTILINE):
+        raise HarnessError(
+            f"{name}: has merge-conflict markers. Keep one side whole (`git checkout --ours` or "
+            "`--theirs`) and run the other side's command again."
+        )
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+    except ValueError as error:
+        raise HarnessError(f"{name}: not JSON ({error}). Restore the file from git.") from None
+    _check_frame(value, name)
+    board = Board(value["task"], value["lab"])
+    for place, raw in value["entries"].items():
+        board.entries[place] = _entry(raw, place, board, name)
+    return board
+
+
+def load_all(root: Path) -> dict[tuple[bool, str], dict[str, Entry]]:
+    """Every leaderboard below `root`, as (lab, task) -> place -> entry."""
+    boards = {}
+    for path in sorted([*root.glob("*.json"), *root.glob("lab/*.json")]):
+        board = read(path)
+        if path != board_path(root, board.task, board.lab):
+            expected = board_path(root, board.task, board.lab)
+            raise HarnessError(f"{path}: holds what belongs to {expected}. Move the file there.")
+        boards[board.lab, board.task] = board.entries
+    return boards
+
+
+def _check_frame(value: Any, name: str) -> None:
+    version = value.get("schema") if isinstance(value, dict) else None
+    if type(version) is not int or version < 1:
+        raise HarnessError(f"{name}: not a leaderboard (no schema version).")
+    if version > SCHEMA_VERSION:
+        raise HarnessError(
+            f"{name}: has schema {version}, this harness reads up to {SCHEMA_VERSION}. "
+            "Update the harness."
+        )
+    unknown = sorted(set(value) - {"schema", "task", "lab", "entries"})
+    if unknown:
+        raise HarnessError(
+            f"{name}: unknown field '{unknown[0]}'. Update the harness, or restore the file."
+        )
+    kinds = {"task": str, "lab": bool, "entries": dict}
+    for key, kind in kinds.items():
+        if not isinstance(value.get(key), kind):
+            raise HarnessError(f"{name}: '{key}' is missing or wrong. Restore the file from git.")
+
+
+def _entry(raw: Any, place: str, board: Board, name: str) -> Entry:
+    try:
+        entry = Entry.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        fix = (
+            "Update the harness, or restore the file from git."
+            if first["type"] == "extra_forbidden"
+            else "Restore the file from git."
+        )
+        raise HarnessError(f"{name}: entry '{place}': {where}: {first['msg']}. {fix}") from None
+    if (entry.task.name, entry.lab) != (board.task, board.lab):
+        raise HarnessError(
+            f"{name}: entry '{place}' belongs to another leaderboard. Restore the file from git."
+        )
+    if entry.place != place:
+        raise HarnessError(
+            f"{name}: entry '{place}' has the settings of '{entry.place}'. "
+            "Restore the file from git."
+        )
+    return entry
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"'{twice}' stands there twice")
+    return value
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _rounded(entry: Entry) -> dict[str, Any]:
+    dumped = entry.model_dump(mode="json")
+    return {key: _round(part) if key in MEASURED else part for key, part in dumped.items()}
+
+
+def _round(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _round(part) for key, part in value.items()}
+    # Adding 0 turns -0 into 0.
+    return float(f"{value:.{DIGITS}g}") + 0.0 if isinstance(value, float) else value
+
+
+def _lines(value: Any, indent: str) -> Iterator[str]:
+    """JSON text with sorted keys; a container of bare numbers and nulls stays on one line."""
+    if not isinstance(value, dict | list):
+        yield _json(value)
+        return
+    parts = list(value.values()) if isinstance(value, dict) else value
+    if all(part is None or isinstance(part, bool | int | float) for part in parts):
+        yield _json(value)
+        return
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    inner = indent + "  "
+    yield opening
+    rows = sorted(value.items()) if isinstance(value, dict) else [(None, part) for part in value]
+    for position, (key, part) in enumerate(rows):
+        yield f"{',' if position else ''}\n{inner}"
+        if key is not None:
+            yield f"{_json(key)}: "
+        yield from _lines(part, inner)
+    yield f"\n{indent}{closing}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,45 @@
+"""The contract of a method: a config and a `fit` that changes a model."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from harness.training import Fit
+
+
+class Config(BaseModel):
+    """Base of every method's config: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Preset(BaseModel):
+    """What a profile starts a method from: base model, training set, changed config fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    dataset: str
+    config: dict[str, object] = {}
+
+
+class Method(ABC):
+    """A way to train a model. Registered as a class under the group `harness.methods`."""
+
+    role: ClassVar[str | None] = None
+    """What kind of model it trains, see `harness.models.ROLES`; None: any."""
+    trains: ClassVar[bool] = True
+    """False where the model stays as it is: such a method has no seeds and no dataset."""
+    Config: ClassVar[type[Config]] = Config
+    """Every hyper-parameter with its default; `--set loss.beta=0.2` sets a nested field."""
+    presets: ClassVar[dict[str, Preset]] = {}
+    """Profile name -> preset."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def fit(self, fit: "Fit") -> None:
+        """Train `fit.model` in place: prepare rows (`fit.rows`, `fit.cached`), then `fit.train`."""

@@ -1,0 +1,6 @@
+"""What a model can do (its role), and how one is loaded by name."""
+
+ROLES = {
+    "vision-language": "harness.models.vision_language:VisionLanguage",
+}
+"""Role -> the class that plays it. Later roles: causal-lm, translator, dual-encoder."""

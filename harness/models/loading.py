@@ -1,0 +1,84 @@
+"""From a model's name to a model in memory: embedded, local folder, or hub name."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.errors import HarnessError, suggestion
+from harness.files import hash_file
+from harness.models import ROLES
+from harness.models.embedded import EmbeddedModel
+from harness.schema import digest
+
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+SETTINGS = ("config.json", "tokenizer*", "*processor*.json", "*.jinja", "vocab*", "merges.txt")
+ADAPTER = "adapter_config.json"
+
+
+def resolve(name: str) -> Path:
+    """The folder of a model: embedded, local, or downloaded from the hub's cache or the hub."""
+    if registry.registered("models", name):
+        model: EmbeddedModel = registry.load("models", name)
+        if not any(model.folder.glob("*.safetensors")):
+            raise HarnessError(f"model '{name}' has no weights: `harness build {name}` makes them.")
+        return model.folder
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not any((folder / file).exists() for file in ("config.json", ADAPTER)):
+            raise HarnessError(f"{folder}: no model: neither config.json nor {ADAPTER} is there.")
+        return folder
+    if name.count("/") != 1 or name.startswith((".", "/", "~", "lab/")):
+        raise HarnessError(
+            f"no model '{name}': no such folder, and not embedded. "
+            f"{suggestion(name, registry.names('models'))}"
+            "`harness list models` shows the embedded ones."
+        )
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.h5", "*.msgpack"]))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise HarnessError(
+            f"model '{name}' is neither here nor on the hub ({type(error).__name__}: {reason}): "
+            "check the name and the network, or give a folder."
+        ) from None
+
+
+def identity(folder: Path) -> str:
+    """Hash of a model's weights and of everything that changes what it reads and says."""
+    if (folder / ADAPTER).exists():
+        adapter = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+        files = sorted(folder.glob("*.safetensors"))
+        base = identity(resolve(adapter["base_model_name_or_path"]))
+        return digest([base, [[path.name, hash_file(path)] for path in files]])
+    files = sorted({path for pattern in (*WEIGHTS, *SETTINGS) for path in folder.glob(pattern)})
+    return digest([[path.name, hash_file(path)] for path in files])
+
+
+def device_kind() -> str:
+    """`cpu`, or the GPU's name: results may differ in the last digits between them."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def load(folder: Path, role: str) -> Any:
+    """A model in its role, on the device of this process, in bf16 where the device has it."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
+    device = f"cuda:{torch.cuda.current_device()}" if cuda else "cpu"
+    module, _, name = ROLES[role].partition(":")
+    try:
+        return getattr(importlib.import_module(module), name).load(folder, device, dtype)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HarnessError(f"{folder}: cannot be loaded as a {role} model: {reason}") from error

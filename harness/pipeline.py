@@ -1,0 +1,211 @@
+"""A run: plan -> fit -> predict -> score -> record, resumable between any two."""
+
+import json
+import logging
+import platform
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness import leaderboard, processes, scoring
+from harness.files import write_atomic
+from harness.fitting import ENGINE, Fitted, fit, untrained
+from harness.models import loading
+from harness.plan import Arm, Plan, Scored, make_plan, package_folder
+from harness.provenance import provenance
+from harness.schema import Entry, ModelRef, RunConfig, canonical_json
+from harness.store import Store, code_hash, link, package_versions
+from harness.task import Prediction
+
+SCORING_CODE = (ENGINE / "task.py", ENGINE / "models")
+log = logging.getLogger("harness")
+
+
+class Reporter(Protocol):
+    """Who hears how a run goes: a terminal, a log, nobody."""
+
+    def step(self, what: str, done: int, total: int, figures: dict[str, float]) -> None:
+        """`done` of `total` units of `what` are done; figures are the latest loss and the like."""
+
+    def recorded(self, entry: Entry, outcome: str) -> None:
+        """An entry reached its leaderboard: added, changed or unchanged."""
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def step(self, what: str, done: int, total: int, figures: Any) -> None:
+        log.debug("%s %d/%d %s", what, done, total, figures)
+
+    def recorded(self, entry: Entry, outcome: str) -> None:
+        log.info("%s: %s %s", entry.task.name, entry.place, outcome)
+
+
+def run(config: RunConfig, reporter: Reporter | None = None) -> list[Entry]:
+    """Train, score and record everything that a config asks for; its entries in order."""
+    return execute(make_plan(config), reporter or Silent())
+
+
+def execute(plan: Plan, reporter: Reporter) -> list[Entry]:
+    """Carry out a plan. What was done before is taken from the store; each result is recorded
+    as soon as it is there."""
+    processes.start()
+    config = plan.config
+    store = Store(config.runs / "store")
+    folder = run_folder(config)
+    entries = []
+    seconds: dict[str, float] = {}
+    with _log_file(folder):
+        _write(folder / "config.json", config.model_dump(mode="json"))
+        for arm in plan.arms:
+            for seed in arm.seeds:
+                label = arm.name if seed is None else f"{arm.name}-seed{seed}"
+                fitted = _fitted(arm, seed, store, label, reporter)
+                seconds[f"fit {label}"] = fitted.seconds
+                if arm.trains and processes.is_main():
+                    link(fitted.path, folder / label / "checkpoint")
+                    link(fitted.path.parent / "curves.jsonl", folder / label / "curves.jsonl")
+                model = _Lazy(fitted)
+                for scored in plan.tasks:
+                    started = time.perf_counter()
+                    predictions = predict(scored, model, store, label, reporter)
+                    entry, rows = make_entry(plan, arm, seed, scored, fitted, predictions)
+                    seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
+                    if processes.is_main():
+                        outcome = leaderboard.record(config.leaderboards, entry)
+                        reporter.recorded(entry, outcome)
+                        text = "".join(canonical_json(row) + "\n" for row in rows)
+                        write_atomic(folder / label / f"{scored.ref.name}.jsonl", text)
+                    entries.append(entry)
+        _write(folder / "timing.json", _timing(seconds))
+    return entries
+
+
+def run_folder(config: RunConfig) -> Path:
+    """The folder of a run: the same for the same command."""
+    name = "_".join(["+".join(config.method), "+".join(config.tasks)])[:80]
+    return config.runs / f"{name}-{config.identity()[:8]}"
+
+
+class _Lazy:
+    """A fitted model that is loaded when a prediction is really needed."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        self.fitted = fitted
+        self._models: dict[str, Any] = {}
+
+    def role(self, role: str) -> Any:
+        if role not in self._models:
+            self._models[role] = loading.load(self.fitted.path, role)
+        return self._models[role]
+
+
+def _fitted(arm: Arm, seed: int | None, store: Store, label: str, reporter: Reporter) -> Fitted:
+    if seed is None:
+        return untrained(arm)
+
+    def report(what: str, done: int, total: int, figures: Any) -> None:
+        reporter.step(f"{label} {what}", done, total, dict(figures))
+
+    return fit(arm, seed, store, report)
+
+
+def predict(
+    scored: Scored, model: _Lazy, store: Store, label: str, reporter: Reporter
+) -> list[Prediction]:
+    """Answers of a model to a task's items, from the store where they were given before."""
+    task, items = scored.task, scored.items
+    inputs = {
+        "weights": model.fitted.weights,
+        "task": scored.ref.card,
+        "items": scored.ref.fingerprint,
+        "code": code_hash(*SCORING_CODE, package_folder(task)),
+        "packages": package_versions(),
+        "device": loading.device_kind(),
+    }
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        reporter.step(f"{label} {scored.ref.name}", done, len(items), {})
+
+    def answer(part: Sequence[Any], _: int) -> list[dict[str, Any]]:
+        found = task.predict(model.role(task.role), part)
+        return [{"id": each.id, "outputs": list(each.outputs)} for each in found]
+
+    rows = store.mapped(
+        "predictions", inputs, items, answer, chunk=task.chunk or len(items), advance=advance
+    )
+    return [Prediction(row["id"], tuple(row["outputs"])) for row in rows]
+
+
+def make_entry(
+    plan: Plan,
+    arm: Arm,
+    seed: int | None,
+    scored: Scored,
+    fitted: Fitted,
+    predictions: Sequence[Prediction],
+) -> tuple[Entry, list[Any]]:
+    """Score predictions: the leaderboard entry, and the rows that the run's folder shows."""
+    task, items, config = scored.task, scored.items, plan.config
+    shares = scoring.scores(task, items, predictions)
+    entry = Entry(
+        task=scored.ref,
+        method=arm.name,
+        config=arm.method.config.model_dump(mode="json"),
+        overrides=dict(arm.overrides),
+        profile=config.profile,
+        model=ModelRef(name=arm.model, base=fitted.base, weights=fitted.weights),
+        dataset=arm.dataset,
+        dataset_fingerprint=fitted.dataset_fingerprint,
+        seed=seed,
+        limit=config.limit,
+        primary=task.card.primary,
+        higher_is_better=task.card.higher_is_better,
+        metrics=task.aggregate(items, predictions, shares),
+        categories=scoring.by_category(items, shares),
+        items=scoring.packed(items, shares, task.card.primary),
+        cost=fitted.cost,
+        lab=scored.lab,
+        provenance=provenance(config),
+    )
+    return entry, scoring.report_rows(items, predictions, shares)
+
+
+def _write(path: Path, value: Any) -> None:
+    if processes.is_main():
+        write_atomic(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def _timing(seconds: dict[str, float]) -> dict[str, Any]:
+    import resource
+
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "machine": platform.processor() or platform.machine(),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+
+
+@contextmanager
+def _log_file(folder: Path) -> Any:
+    if not processes.is_main():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

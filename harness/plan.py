@@ -1,0 +1,268 @@
+"""What a run will do, worked out and checked before anything is loaded or trained."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from harness import registry
+from harness.dataset import Dataset
+from harness.errors import HarnessError, suggestion
+from harness.method import Config, Method, Preset
+from harness.schema import RunConfig, Source, TaskRef, digest
+from harness.task import Item, Task
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A task of a run with its items."""
+
+    task: Task
+    items: Sequence[Item]
+    ref: TaskRef
+    lab: bool
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method with its config, base model and training set; trained once per seed."""
+
+    name: str
+    method: Method
+    overrides: Mapping[str, Any]
+    model: str
+    dataset: str | None
+    seeds: Sequence[int | None]
+
+    @property
+    def trains(self) -> bool:
+        return self.method.trains
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run: every arm is scored on every task."""
+
+    config: RunConfig
+    arms: Sequence[Arm]
+    tasks: Sequence[Scored]
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Check a run and read its items; raises `HarnessError` for anything a user can mend."""
+    names = list(dict.fromkeys([config.baseline, *config.method]))
+    for name in names:
+        registry.find("methods", name)
+    for name in config.tasks:
+        registry.find("tasks", name)
+    stray = set(config.source) - set(config.tasks)
+    if stray:
+        raise HarnessError(f"source for '{min(stray)}', which is not among the tasks of this run.")
+    classes = {name: _method_class(name) for name in names}
+    tasks = {name: _task(name) for name in config.tasks}
+    for name, cls in classes.items():
+        _check_roles(name, cls, tasks)
+    model = config.model or _default_model(config, classes, tasks)
+    overrides = _flat(config.set)
+    _check_overrides(overrides, classes)
+    arms = [_arm(name, classes[name], config, model, overrides) for name in names]
+    return Plan(config, arms, [_scored(task, config) for task in tasks.values()])
+
+
+def open_data(name: str, revision: str | None = None) -> Dataset:
+    """A dataset by registered name, file, folder or hub name."""
+    if registry.registered("datasets", name):
+        return registry.load("datasets", name)
+    from harness.sources import open_dataset
+
+    return open_dataset(name, revision)
+
+
+def package_folder(obj: object) -> Path:
+    """The sources that a plugin's class belongs to: its package's folder, or its one file."""
+    cls = obj if inspect.isclass(obj) else type(obj)
+    file = Path(inspect.getfile(cls))
+    return file.parent if "." in cls.__module__ else file
+
+
+def _method_class(name: str) -> type[Method]:
+    cls = registry.load("methods", name)
+    if not (inspect.isclass(cls) and issubclass(cls, Method)):
+        raise HarnessError(
+            f"method '{name}': '{registry.find('methods', name).value}' is not a subclass of "
+            "harness.method.Method."
+        )
+    return cls
+
+
+def _task(name: str) -> Task:
+    task = registry.load("tasks", name)
+    if not isinstance(task, Task):
+        raise HarnessError(
+            f"task '{name}': '{registry.find('tasks', name).value}' is not a harness.task.Task."
+        )
+    return task
+
+
+def _check_roles(name: str, cls: type[Method], tasks: Mapping[str, Task]) -> None:
+    for task_name, task in tasks.items():
+        if cls.role is not None and cls.role != task.role:
+            fitting = [n for n, t in tasks.items() if t.role == cls.role]
+            raise HarnessError(
+                f"method '{name}' trains a {cls.role} model, task '{task_name}' scores a "
+                f"{task.role} model."
+                + (f" Tasks of this run for '{name}': {', '.join(fitting)}." if fitting else "")
+            )
+
+
+def _default_model(
+    config: RunConfig, classes: Mapping[str, type[Method]], tasks: Mapping[str, Task]
+) -> str:
+    """The base model where the user names none: the methods' presets', else the tasks'."""
+    found = {cls.presets[config.profile].model for cls in classes.values() if _has(cls, config)}
+    if not found:
+        cards = [task.card.models.get(config.profile) for task in tasks.values()]
+        found = {name for name in cards if name}
+    if len(found) != 1:
+        reason = f"start from different ones: {', '.join(sorted(found))}" if found else "name none"
+        raise HarnessError(
+            f"which base model? The methods and tasks {reason} in profile '{config.profile}': "
+            "give --model."
+        )
+    return found.pop()
+
+
+def _has(cls: type[Method], config: RunConfig) -> bool:
+    return config.profile in cls.presets
+
+
+def _arm(
+    name: str, cls: type[Method], config: RunConfig, model: str, overrides: Mapping[str, Any]
+) -> Arm:
+    preset = cls.presets.get(config.profile)
+    if preset is None and cls.trains:
+        if not (config.model and config.dataset):
+            raise HarnessError(
+                f"method '{name}' has no profile '{config.profile}' "
+                f"({', '.join(cls.presets) or 'it has none'}): give --model and --dataset."
+            )
+        preset = Preset(model=config.model, dataset=config.dataset)
+    known = {key: value for key, value in overrides.items() if _knows(cls.Config, key)}
+    start = _validated(name, cls.Config, _flat(preset.config) if preset else {})
+    final = _validated(name, cls.Config, {**(_flat(preset.config) if preset else {}), **known})
+    changed = {key: _at(final, key) for key in known if _at(final, key) != _at(start, key)}
+    dataset = (config.dataset or preset.dataset) if cls.trains and preset else None
+    seeds = config.seeds if cls.trains else [None]
+    return Arm(name, cls(final), changed, model, dataset, seeds)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested or dotted settings as dotted ones."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _validated(name: str, cls: type[Config], flat: Mapping[str, Any]) -> Config:
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    try:
+        return cls.model_validate(_over(cls.model_construct(), nested))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise HarnessError(
+            f"method '{name}': {where}: {first['msg']} (got {first.get('input')!r})."
+        ) from None
+
+
+def _over(default: BaseModel, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings laid over a config, section by section."""
+    out = default.model_dump()
+    for key, value in given.items():
+        inner = getattr(default, key, None)
+        nested = isinstance(inner, BaseModel) and isinstance(value, Mapping)
+        out[key] = _over(inner, value) if nested else value
+    return out
+
+
+def _fields(cls: type[BaseModel], prefix: str = "") -> list[str]:
+    """All dotted names of a config."""
+    names = []
+    for name, info in cls.model_fields.items():
+        names.append(f"{prefix}{name}")
+        for part in (info.annotation, *getattr(info.annotation, "__args__", ())):
+            if inspect.isclass(part) and issubclass(part, BaseModel):
+                names += _fields(part, f"{prefix}{name}.")
+    return names
+
+
+def _knows(cls: type[BaseModel], key: str) -> bool:
+    return key in _fields(cls)
+
+
+def _check_overrides(overrides: Mapping[str, Any], classes: Mapping[str, type[Method]]) -> None:
+    """Each changed field must belong to at least one method of the run."""
+    known = [field for cls in classes.values() for field in _fields(cls.Config)]
+    for key in overrides:
+        if key not in known:
+            raise HarnessError(
+                f"no setting '{key}' in {', '.join(classes)}. {suggestion(key, known)}"
+                "`harness show METHOD` lists them."
+            )
+
+
+def _at(config: BaseModel, key: str) -> Any:
+    value: Any = config.model_dump(mode="json")
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _scored(task: Task, config: RunConfig) -> Scored:
+    from harness.items import fingerprint, read_items
+
+    card = task.card
+    if card.name in config.source:
+        source = Source(dataset=config.source[card.name])
+        lab = False
+    elif config.profile in card.sources:
+        source = card.sources[config.profile]
+        lab = config.profile == "lab"
+    else:
+        raise HarnessError(
+            f"task '{card.name}' has no source in profile '{config.profile}' "
+            f"({', '.join(card.sources)}): give --source {card.name}=FILE."
+        )
+    data = open_data(source.dataset, source.revision)
+    split = source.dev if config.split == "dev" else source.split
+    if config.split == "dev" and split is None:
+        raise HarnessError(f"task '{card.name}' has no dev split in '{source.dataset}'.")
+    items = read_items(task, data, split, config.limit)
+    ref = TaskRef(
+        name=card.name,
+        version=card.version,
+        card=digest(card.model_dump(mode="json", exclude={"sources", "models", "summary"})),
+        source=_portable(source.dataset),
+        split=config.split,
+        fingerprint=fingerprint(items),
+        rule=card.rule,
+    )
+    return Scored(task, items, ref, lab)
+
+
+def _portable(dataset: str) -> str:
+    """A source's name without the folders of the machine it was read on."""
+    return Path(dataset).name if Path(dataset).exists() else dataset

@@ -1,0 +1,64 @@
+"""Where a result comes from: commit, sources, package versions, command."""
+
+import shlex
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from harness.schema import Provenance, RunConfig
+from harness.store import code_hash, package_versions
+
+
+def provenance(config: RunConfig) -> Provenance:
+    """The provenance of an entry of this run."""
+    commit, dirty = _git(config.leaderboards, config.runs)
+    return Provenance(
+        commit=commit,
+        dirty=dirty,
+        code=code_hash(Path(__file__).parent),
+        packages=package_versions(),
+        command=command(config),
+    )
+
+
+def command(config: RunConfig) -> str:
+    """The command line that asks for this run."""
+    defaults = RunConfig(method=["x"], tasks=["x"])
+    parts = ["harness", "run"]
+    for name in RunConfig.model_fields:
+        value = getattr(config, name)
+        if name in ("runs", "leaderboards") or value == getattr(defaults, name):
+            continue
+        if isinstance(value, dict):
+            for key, item in value.items():
+                parts += [f"--{name}", f"{key}={item}"]
+        elif isinstance(value, list):
+            counting = name == "seeds" and value == list(range(len(value)))
+            parts += [f"--{name}", str(len(value)) if counting else ",".join(map(str, value))]
+        else:
+            parts += [f"--{name}", str(value)]
+    return shlex.join(parts)
+
+
+@cache
+def _git(leaderboards: Path, runs: Path) -> tuple[str | None, bool]:
+    """Commit of the repository that holds the leaderboards, and whether its tree has changes
+    beside what runs write."""
+    here = leaderboards.absolute().parent
+    try:
+        top = _ask(here, "rev-parse", "--show-toplevel")
+        commit = _ask(here, "rev-parse", "HEAD")
+        written = [
+            f":(exclude,top){path.absolute().relative_to(Path(top).resolve())}"
+            for path in (leaderboards, runs)
+            if path.absolute().is_relative_to(Path(top).resolve())
+        ]
+        return commit, bool(_ask(Path(top), "status", "--porcelain", "--", ".", *written))
+    except (OSError, subprocess.CalledProcessError):
+        return None, False
+
+
+def _ask(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()

@@ -1,0 +1,76 @@
+"""One plugin as text, for `harness show`."""
+
+import inspect
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from harness.registry import Plugin
+
+
+def show_text(plugin: Plugin) -> str:
+    """A plugin's card: what it is, where it comes from, what can be set."""
+    loaded = plugin.load()
+    head = f"{plugin.name} ({plugin.kind[:-1]}, {plugin.distribution} {plugin.version}, {plugin.value})"
+    body = {"methods": _method, "tasks": _task, "datasets": _dataset, "models": _model}
+    return f"{head}\n{body[plugin.kind](loaded)}".rstrip()
+
+
+def _method(cls: Any) -> str:
+    lines = [inspect.getdoc(cls) or "", "", f"role: {cls.role}", "config:"]
+    lines += _settings(cls.Config, "  ")
+    presets = {name: preset.model_dump() for name, preset in cls.presets.items()}
+    return "\n".join([*lines, "presets:", _yaml(presets)])
+
+
+def _settings(cls: type[BaseModel], indent: str) -> list[str]:
+    lines = []
+    for name, info in cls.model_fields.items():
+        inner = type(info.default)
+        if issubclass(inner, BaseModel):
+            lines.append(f"{indent}{name}:")
+            lines += _values(info.default, indent + "  ")
+        else:
+            note = f"  # {' '.join(info.description.split())}" if info.description else ""
+            lines.append(f"{indent}{name}: {info.default!r}{note}")
+    return lines
+
+
+def _values(section: BaseModel, indent: str) -> list[str]:
+    lines = []
+    for name, info in type(section).model_fields.items():
+        note = f"  # {' '.join(info.description.split())}" if info.description else ""
+        lines.append(f"{indent}{name}: {getattr(section, name)!r}{note}")
+    return lines
+
+
+def _task(task: Any) -> str:
+    card = task.card.model_dump(exclude_defaults=True)
+    return f"{inspect.getdoc(type(task)) or ''}\n\nrole: {task.role}\n{_yaml(card)}"
+
+
+def _dataset(dataset: Any) -> str:
+    lines = [inspect.getdoc(type(dataset)) or "", "", "splits:"]
+    return "\n".join(
+        [*lines, *(f"  {name}: {len(dataset.rows(name)):,} rows" for name in dataset.splits())]
+    )
+
+
+def _model(model: Any) -> str:
+    from harness.models.loading import identity
+
+    return "\n".join(
+        [
+            model.summary,
+            "",
+            f"role: {model.role}",
+            f"folder: {model.folder}",
+            f"weights: {identity(model.folder)}",
+            f"built by: {model.builder} with seed {model.seed}",
+        ]
+    )
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip()

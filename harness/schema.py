@@ -1,0 +1,229 @@
+"""The vocabulary as data: what is asked (RunConfig, TaskCard) and what is recorded (Entry)."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+"""Version of the leaderboard files; newer files are refused, not guessed at."""
+
+
+def canonical_json(value: Any) -> str:
+    """The one text of a JSON value: sorted keys, no spaces, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value's canonical text, 16 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    return list(dict.fromkeys(value)) if isinstance(value, list | tuple) else value
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, str):
+        parts = [part for part in value.split(",") if part.strip()]
+        value = [int(part) for part in parts] if "," in value else int(value)
+    return list(range(value)) if isinstance(value, int) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_names)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_seeds), Field(min_length=1)]
+
+
+class Strict(BaseModel):
+    """Base of the vocabulary: unknown fields are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunConfig(Strict):
+    """One run: the same names in a YAML file, on the command line and in Python."""
+
+    method: Names = Field(min_length=1)
+    """Methods to train, by name."""
+    tasks: Names = Field(min_length=1)
+    """Tasks to score, by name."""
+    profile: str = "lab"
+    """Which presets and task sources: `lab` (embedded, offline) or `paper`."""
+    model: str | None = None
+    """Base model instead of the preset's: embedded name, Hugging Face folder or hub name."""
+    dataset: str | None = None
+    """Training set instead of the preset's: embedded name, file or hub name."""
+    source: dict[str, str] = {}
+    """Task -> file or folder with its items instead of the card's source."""
+    split: str = "test"
+    """Which split of the tasks: `test`, or `dev` for every choice one makes."""
+    seeds: Seeds = [0]
+    """Seeds of the training; an integer n means 0 .. n-1."""
+    baseline: str = "base"
+    """The method that all others are compared with; it is always scored too."""
+    set: dict[str, Any] = {}
+    """Changed config fields of the methods, by dotted name: `loss.beta`."""
+    limit: int | None = Field(None, ge=1)
+    """Score only the first items of each task."""
+    runs: Path = Path("runs")
+    """Where runs' folders and the cache live."""
+    leaderboards: Path = Path("leaderboards")
+    """Where leaderboards live."""
+
+    def identity(self) -> str:
+        """Hash of what is asked, wherever it is written to."""
+        return digest(self.model_dump(mode="json", exclude={"runs", "leaderboards"}))
+
+
+class Source(Strict):
+    """Where a task's raw rows come from: a registered dataset, a local file or a hub dataset."""
+
+    dataset: str
+    revision: str | None = None
+    split: str | None = None
+    """Split to test on."""
+    dev: str | None = None
+    """Split to make choices on."""
+
+
+class TaskCard(Strict):
+    """One task, as its YAML card declares it."""
+
+    name: str
+    summary: str
+    family: str
+    format: str
+    """Import path of the `Task` class, `module:Class`."""
+    version: int = Field(ge=1)
+    """Raised when scores are no longer comparable with earlier ones."""
+    primary: str
+    """The metric that leaderboards sort and compare by."""
+    higher_is_better: bool = True
+    licence: str
+    cite: str
+    rule: str | None = None
+    """Name of the offline rule that extracts answers; recorded with the result."""
+    prompt: str = "{question}"
+    generation: dict[str, Any] = {}
+    """Keyword arguments of the role's generate call."""
+    sources: dict[str, Source]
+    """Profile -> source."""
+    models: dict[str, str] = {}
+    """Profile -> model that is scored when no trained method names one."""
+    options: dict[str, Any] = {}
+    """What else the format takes."""
+
+
+class Metric(Strict):
+    """A value with its 95 % interval over items (clusters resampled)."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int
+    """Items that the metric rests on."""
+
+
+class Packed(Strict):
+    """Per-item primary scores, small enough for git; see `harness.packing`."""
+
+    n: int
+    numerator: str
+    denominator: str | None = None
+    """Absent where it is 1 for every item."""
+    clusters: str | None = None
+    """Absent where every item is its own cluster."""
+
+
+class TaskRef(Strict):
+    """Which task was scored, on which rows: entries pair only where all of this is equal."""
+
+    name: str
+    version: int
+    card: str
+    """Hash of the card without its sources."""
+    source: str
+    split: str
+    fingerprint: str
+    """Hash of the items: ids, inputs, references."""
+    rule: str | None = None
+
+
+class ModelRef(Strict):
+    """Which model: its name, and the hash of the weights it was scored with."""
+
+    name: str
+    base: str
+    """Hash of the base model's weights and files."""
+    weights: str
+    """Hash of the scored weights; equal to `base` where nothing was trained."""
+
+
+class Cost(Strict):
+    """What a result took, in what does not vary from run to run."""
+
+    total_parameters: int
+    trainable_parameters: int = 0
+    train_tokens: int = 0
+    train_flops: float = 0.0
+
+
+class Provenance(Strict):
+    """Where a result comes from."""
+
+    commit: str | None
+    dirty: bool
+    code: str
+    """Hash of the engine's and the plugins' sources."""
+    packages: dict[str, str]
+    command: str
+
+
+class Entry(Strict):
+    """One line of a leaderboard: a model trained by a method with a seed, scored on a task."""
+
+    task: TaskRef
+    method: str
+    config: dict[str, Any]
+    profile: str
+    model: ModelRef
+    dataset: str | None
+    dataset_fingerprint: str | None
+    seed: int | None
+    """None where nothing was trained and nothing depends on a seed."""
+    limit: int | None
+    primary: str
+    higher_is_better: bool
+    metrics: dict[str, Metric]
+    categories: dict[str, dict[str, Metric]] = {}
+    items: Packed
+    cost: Cost
+    overrides: dict[str, Any] = {}
+    """Config fields that the user changed."""
+    provenance: Provenance
+    lab: bool
+
+    @property
+    def place(self) -> str:
+        """Where the entry stands in its leaderboard: what was asked, not what came out."""
+        parts = [self.method, self.model.name]
+        if self.dataset is not None:
+            parts.append(self.dataset)
+        parts += [f"{key}={canonical_json(value)}" for key, value in sorted(self.overrides.items())]
+        if self.task.split != "test":
+            parts.append(f"split={self.task.split}")
+        if self.limit is not None:
+            parts.append(f"limit={self.limit}")
+        if self.seed is not None:
+            parts.append(f"seed={self.seed}")
+        return " ".join(parts)
+
+    def result(self) -> dict[str, Any]:
+        """Everything but the provenance: equal results leave a leaderboard alone."""
+        return self.model_dump(mode="json", exclude={"provenance"})

@@ -1,0 +1,42 @@
+"""Settings of the one trainer, as a section of every method's config."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from harness.schema import Strict
+
+
+class Lora(Strict):
+    """Low-rank adapters instead of full weights."""
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: list[str] | str = "all-linear"
+    """Module name suffixes, or a regular expression, as in peft's `target_modules`."""
+
+
+class TrainSettings(Strict):
+    """How rows become optimizer steps. Batch sizes count rows over all processes."""
+
+    lr: float = Field(1e-4, gt=0)
+    epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(32, ge=1)
+    """Rows of one optimizer step, over all devices and accumulation steps."""
+    micro_batch: int = Field(32, ge=1)
+    """Most rows of one forward pass on one device; accumulation makes up the rest."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = Field(0.0, ge=0, le=1)
+    """Share of the steps with a rising rate."""
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto`: bf16 where the device has it."""
+    gradient_checkpointing: bool = False
+    lora: Lora | None = None
+    """Adapters; without them all weights train but the frozen ones."""
+    freeze: list[str] = []
+    """Parts of parameter names that stay as they are, such as `vision_tower`."""
+    save_steps: int = Field(200, ge=1)
+    """Steps between checkpoints that a killed run continues from."""

@@ -1,0 +1,280 @@
+"""Datasets from files, folders and the hub, with their pictures found but not yet read."""
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+from harness.dataset import Dataset, Row
+from harness.errors import DataError, HarnessError, suggestion
+from harness.records import SUFFIXES, Embedded, Record, nearest_file, read_records
+
+SPLIT = "all"
+"""The one split of a file or a folder."""
+
+REFERENCE = 64
+"""Up to this length a picture's cell may name another row's index (VLMEvalKit's TSV)."""
+
+LONGEST_PATH = 1024
+_HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?")
+_DATA_ADDRESS = re.compile(r"data:image/[\w.+-]+;base64,")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+=*\s*")
+
+
+def open_dataset(spec: str, revision: str | None = None) -> Dataset:
+    """A dataset by file, folder or hub name; nothing is read before its rows are.
+
+    Args:
+        spec: a data file (JSON lines, JSON array, TSV, CSV, parquet); a folder, all of whose data
+            files are read in order of their names; or a hub name `owner/name`, with a
+            configuration `owner/name:config`.
+        revision: the hub's commit; files have none.
+
+    Raises:
+        DataError: where there is no such file or folder and it is no hub name either.
+    """
+    path = Path(spec).expanduser()
+    if path.exists():
+        if revision is not None:
+            raise DataError(f"{spec}: a revision is for hub names, and this is a local path.")
+        return FileDataset(path)
+    hub = _HUB.fullmatch(spec)
+    if hub is None or path.suffix.lower() in SUFFIXES or spec.startswith((".", "~", "/")):
+        raise DataError(f"{spec}: no such file or folder. {nearest_file(path)}".rstrip())
+    return HubDataset(hub["name"], hub["config"], revision)
+
+
+class FileDataset(Dataset):
+    """One data file or a folder of them: one split, `all`.
+
+    A row also has `file`, the name of its file. Its `image` is resolved when the row is read: a
+    path against the file's folder, then the `images` folder in it (`image_name` keeps what the
+    file says); base64 to bytes; another row's index to that row's picture.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def splits(self) -> Sequence[str]:
+        return (SPLIT,)
+
+    def rows(self, split: str | None = None) -> "FileRows":
+        self._check(split)
+        return self._rows
+
+    def place(self, split: str | None, index: int) -> str:
+        self._check(split)
+        return self._rows.records[index].place
+
+    @cached_property
+    def _rows(self) -> "FileRows":
+        return FileRows([(file, record) for file in self._files() for record in read_records(file)])
+
+    def _files(self) -> list[Path]:
+        if not self.path.is_dir():
+            return [self.path]
+        files = [file for file in sorted(self.path.iterdir()) if file.suffix.lower() in SUFFIXES]
+        if not files:
+            raise DataError(f"{self.path}: has no data file ({', '.join(SUFFIXES)}).")
+        return files
+
+    def _check(self, split: str | None) -> None:
+        if split not in (None, SPLIT):
+            raise DataError(f"{self.path}: no split '{split}': a file or folder has only 'all'.")
+
+
+class FileRows(Sequence[Row]):
+    """Rows whose pictures are resolved as each is read; encoded ones stay encoded until then."""
+
+    def __init__(self, located: Sequence[tuple[Path, Record]]) -> None:
+        self.records = [record for _, record in located]
+        self._files = [file for file, _ in located]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place, fields = self.records[index]
+        file = self._files[index]
+        row = {"file": file.name, **fields}
+        picture = fields.get("image") or fields.get("image_path")
+        if isinstance(picture, str):
+            picture = self._referred(file, picture, place)
+        if picture is not None:
+            resolved = resolve_picture(picture, file.parent, place)
+            if isinstance(resolved, Path):
+                row["image_name"] = picture
+            row["image"] = resolved
+        return row
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[i] for i in range(len(self)))
+
+    def _referred(self, file: Path, picture: str, place: str) -> str:
+        """The picture itself where a cell names the index of the row that holds it."""
+        if len(picture) > REFERENCE or picture not in self._by_index.get(file, {}):
+            return picture
+        target = self._by_index[file][picture]
+        if not isinstance(target, str) or len(target) <= REFERENCE:
+            raise DataError(f"{place}: its picture is row '{picture}', which holds none itself.")
+        return target
+
+    @cached_property
+    def _by_index(self) -> Mapping[Path, Mapping[str, Any]]:
+        """File -> index of a row -> its `image`; checks that no index stands twice."""
+        found: dict[Path, dict[str, Any]] = {}
+        places: dict[tuple[Path, str], str] = {}
+        for file, (place, fields) in zip(self._files, self.records, strict=True):
+            if fields.get("index") is None:
+                continue
+            key = str(fields["index"])
+            if (file, key) in places:
+                raise DataError(f"{place}: index '{key}' stands at {places[file, key]} already.")
+            places[file, key] = place
+            found.setdefault(file, {})[key] = fields.get("image")
+        return found
+
+
+def resolve_picture(picture: Any, folder: Path, place: str) -> Any:
+    """A picture as a file writes it -> a path or encoded bytes.
+
+    Text is base64 or a path, relative to `folder` or its `images` folder; the hub's
+    {bytes, path} gives its bytes. A path that is not there is returned all the same: who opens it
+    says so.
+    """
+    if isinstance(picture, Embedded):
+        picture = picture.read()
+    if isinstance(picture, Mapping):
+        if picture.get("bytes"):
+            return picture["bytes"]
+        picture = picture.get("path")
+    if not isinstance(picture, str):
+        return picture
+    if picture.startswith(("http://", "https://")):
+        raise DataError(f"{place}: the picture is an address of the web: download it first.")
+    address = _DATA_ADDRESS.match(picture)
+    if address:
+        return _decoded(picture[address.end() :], place)
+    if len(picture) <= LONGEST_PATH:
+        for candidate in (folder / picture, folder / "images" / picture):
+            if os.path.isfile(candidate):  # unlike Path.is_file, False for overlong names
+                return candidate
+    if len(picture) > REFERENCE and _BASE64.fullmatch(picture):
+        return _decoded(picture, place)
+    if len(picture) > LONGEST_PATH:
+        raise DataError(f"{place}: the picture is neither a path nor valid base64.")
+    return folder / picture
+
+
+def _decoded(text: str, place: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise DataError(f"{place}: the picture is no valid base64: cut off?") from None
+
+
+class HubDataset(Dataset):
+    """A dataset of the hub, through the `datasets` package; its pictures stay encoded."""
+
+    def __init__(self, name: str, config: str | None = None, revision: str | None = None) -> None:
+        self.name = name
+        self.config = config
+        self.revision = revision
+        self._loaded: dict[str, Any] = {}
+
+    def splits(self) -> Sequence[str]:
+        datasets = _datasets()
+        return list(
+            self._ask(
+                lambda: datasets.get_dataset_split_names(
+                    self.name, self.config, revision=self.revision
+                )
+            )
+        )
+
+    def rows(self, split: str | None = None) -> "HubRows":
+        split = self._split(split)
+        if split not in self._loaded:
+            datasets = _datasets()
+            table = self._ask(
+                lambda: datasets.load_dataset(
+                    self.name, self.config, split=split, revision=self.revision
+                )
+            )
+            for column, feature in table.features.items():
+                if isinstance(feature, datasets.Image):
+                    table = table.cast_column(column, datasets.Image(decode=False))
+            self._loaded[split] = table
+        return HubRows(self._loaded[split], self.name)
+
+    def place(self, split: str | None, index: int) -> str:
+        return f"{self.name} {self._split(split)} row {index + 1}"
+
+    def _split(self, split: str | None) -> str:
+        if split in self._loaded:
+            return str(split)
+        known = self.splits()
+        if split is None:
+            return known[0]
+        if split not in known:
+            raise DataError(
+                f"{self.name}: no split '{split}'. {suggestion(split, known)}"
+                f"It has: {', '.join(known)}."
+            )
+        return split
+
+    def _ask(self, question: Any) -> Any:
+        """What the hub answers; its errors in one line, with the way out."""
+        try:
+            return question()
+        except Exception as error:
+            # The package raises many kinds: no network, no such name, no such configuration.
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(
+                f"{self.name}: cannot be had from the hub ({type(error).__name__}: {reason}). "
+                "Offline, give a local file or folder instead."
+            ) from None
+
+
+class HubRows(Sequence[Row]):
+    """Rows of a hub table, pictures as encoded bytes."""
+
+    def __init__(self, table: Any, name: str) -> None:
+        self._table = table
+        self._name = name
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = dict(self._table[index])
+        if isinstance(row.get("image"), Mapping):
+            row["image"] = resolve_picture(row["image"], Path(), self._name)
+        return row
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise HarnessError(
+            "hub datasets need the package `datasets`: pip install 'harness[hub]', or give a "
+            "local file."
+        ) from None
+    return datasets

@@ -1,0 +1,97 @@
+"""The contract of a task: raw rows -> items -> predictions -> per-item scores -> metrics."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from harness.dataset import Row
+from harness.schema import Metric, TaskCard
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question of a task, scored as a whole.
+
+    `cluster` groups items that are not independent (questions on one picture); intervals and
+    tests resample clusters. `category` splits the metrics in a report.
+    """
+
+    id: str
+    inputs: Mapping[str, Any]
+    reference: Any
+    cluster: str = ""
+    category: str = ""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model answered to the requests of one item, in their order."""
+
+    id: str
+    outputs: Sequence[str] = field(default_factory=tuple)
+
+
+class Ratio(NamedTuple):
+    """An item's share of a metric that is a ratio of sums: sum(numerator) / sum(denominator).
+
+    A mean has denominator 1; F1 has 2 tp over 2 tp + fp + fn; an item outside a metric has 0 / 0.
+    """
+
+    numerator: float
+    denominator: float = 1.0
+
+
+Score = Mapping[str, Ratio]
+"""Per item: metric name -> the item's share of it."""
+
+
+class Task(ABC):
+    """A format: how rows become requests and answers become scores. A card fills it in.
+
+    Subclasses are pure: no state beyond the card, no I/O. Everything about one task that is data
+    (name, sources, licence, prompts) stands in its card.
+    """
+
+    role: ClassVar[str]
+    """What the scored model must be able to do; see `harness.models.ROLES`."""
+
+    chunk: ClassVar[int | None] = 256
+    """Items that `predict` takes at once, saved together; None: all (a task that ranks)."""
+
+    def __init__(self, card: TaskCard) -> None:
+        self.card = card
+
+    @abstractmethod
+    def items(self, row: Row, place: str) -> Sequence[Item]:
+        """The items of one raw row: mostly one, none for a row that only repeats another.
+
+        Raises `DataError` beginning with `place` where the row is malformed.
+        """
+
+    @abstractmethod
+    def requests(self, item: Item) -> Sequence[Any]:
+        """What the model is asked about `item`, in the shape its role takes."""
+
+    @abstractmethod
+    def score(self, item: Item, prediction: Prediction) -> Score:
+        """Per-item scores: pure, offline, for any text a model can emit. Keys are constant."""
+
+    def predict(self, model: Any, items: Sequence[Item]) -> list[Prediction]:
+        """Answer a batch of items with `model.generate`, one call for all their requests."""
+        requests = [self.requests(item) for item in items]
+        outputs = iter(
+            model.generate([r for group in requests for r in group], **self.card.generation)
+        )
+        return [
+            Prediction(item.id, tuple(next(outputs) for _ in group))
+            for item, group in zip(items, requests, strict=True)
+        ]
+
+    def aggregate(
+        self, items: Sequence[Item], predictions: Sequence[Prediction], scores: Sequence[Score]
+    ) -> dict[str, Metric]:
+        """Metrics with intervals: ratios of sums; a corpus metric overrides this."""
+        from harness.scoring import clusters, metrics
+
+        return metrics(scores, clusters(items))

@@ -1,0 +1,269 @@
+"""From rows to preference pairs, and from pairs to batches."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from harness.dataset import Dataset, Row
+from harness.errors import DataError
+from harness.models.pictures import Picture
+from harness.models.prompts import VisionPrompt
+from harness.models.vision_language import Encoded, VisionLanguage
+from harness.schema import digest
+from harness.training import Fit
+from methods.aspo.config import PairSettings
+from methods.aspo.noise import diffusion_noise
+from methods.aspo.segment import sentence_ids, sentences
+
+GENERATED_AT_ONCE = 64
+"""Rows whose answers are generated, and kept, together."""
+
+OWN = {
+    "answer_mask",
+    "sentence_id",
+    "present",
+    "reference_chosen",
+    "reference_rejected",
+    "scores",
+}
+"""Entries of a batch that the loss reads and the model does not."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to a question about a picture, the first of which is preferred."""
+
+    row: int
+    """Its row in the dataset."""
+    image: Picture = field(repr=False)
+    question: str
+    chosen: str
+    rejected: str
+
+    @property
+    def prompt(self) -> VisionPrompt:
+        return VisionPrompt(self.image, self.question)
+
+    @property
+    def content(self) -> list[int | str]:
+        """What tells it from other pairs of the same dataset."""
+        return [self.row, self.chosen, self.rejected]
+
+    @property
+    def sentences(self) -> list[str]:
+        """The sentences of the chosen answer, stripped."""
+        return [self.chosen[start:end].strip() for start, end in sentences(self.chosen)]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A pair with what was computed about it before training."""
+
+    pair: Pair
+    reference_chosen: Sequence[float]
+    """Log-probability of each token of the chosen answer under the reference."""
+    reference_rejected: float
+    """Log-probability of the rejected answer under the reference."""
+    scores: Sequence[float]
+    """One per sentence of the chosen answer: its similarity, or its weight itself."""
+
+
+def preference_pairs(fit: Fit, settings: PairSettings) -> list[Pair]:
+    """The pairs to train on: those of the dataset, or made from the model's own answers.
+
+    A missing `chosen` is the model's answer to the clean picture, a missing `rejected` its answer
+    to the noised one. They depend on the base model, the dataset, these settings and the seed, so
+    that every method of a seed trains on the same pairs.
+    """
+    check_rows(fit.rows, fit.dataset)
+    order = torch.randperm(len(fit.rows), generator=torch.Generator().manual_seed(fit.seed))
+    rows: list[int] = order.tolist()
+    pairs: list[Pair] = []
+    first = 0
+    while first < len(rows) and (settings.limit is None or len(pairs) < settings.limit):
+        missing = len(rows) if settings.limit is None else settings.limit - len(pairs)
+        block = rows[first : first + max(missing, GENERATED_AT_ONCE)]
+        answers = _answers(fit, settings, first, block)
+        found = (
+            _pair(fit.rows[row], row, answer) for row, answer in zip(block, answers, strict=True)
+        )
+        pairs += [pair for pair in found if _wanted(pair, settings)]
+        first += len(block)
+    if not pairs:
+        raise DataError(
+            f"{fit.dataset.place(None, 0)} and the {len(fit.rows) - 1} rows after it give no pair: "
+            "every chosen answer equals its rejected one, or differs in its number of sentences."
+        )
+    return pairs[: settings.limit]
+
+
+def check_rows(rows: Sequence[Row], dataset: Dataset) -> None:
+    """Raise `DataError` at the first row that is no question about a picture, or half a pair."""
+    for index, row in enumerate(rows):
+        wrong = next(_wrong(row), None)
+        if wrong is not None:
+            raise DataError(f"{dataset.place(None, index)}: {wrong}")
+
+
+def _wrong(row: Row) -> Iterator[str]:
+    if row.get("image") is None:
+        yield "no 'image'; a pair needs image, question, chosen and rejected."
+    for key in ("question", "chosen", "rejected"):
+        value = row.get(key)
+        if value is None and key == "question":
+            yield "no 'question'; a pair needs image, question, chosen and rejected."
+        elif value is not None and not isinstance(value, str):
+            yield f"'{key}' is {value!r}, not a text."
+        elif value is not None and not value.strip():
+            yield f"'{key}' is empty."
+
+
+def _answers(fit: Fit, settings: PairSettings, first: int, block: Sequence[int]) -> list[Any]:
+    """What the model says itself where a row has no chosen or no rejected answer."""
+    if all(_has(fit.rows[row], "chosen") and _has(fit.rows[row], "rejected") for row in block):
+        return [{}] * len(block)
+    inputs = {
+        **settings.model_dump(include={"noise_step", "chosen_temperature", "max_new_tokens"}),
+        "seed": fit.seed,
+        "first": first,
+        "count": len(block),
+    }
+    noise = diffusion_noise(settings.noise_step, fit.seed)
+
+    def answer(rows: Sequence[int], start: int) -> list[dict[str, str]]:
+        seed = int(digest([fit.seed, first + start]), 16) >> 1
+        made: list[dict[str, str]] = [{} for _ in rows]
+        for key, temperature, transform in (
+            ("chosen", settings.chosen_temperature, None),
+            ("rejected", 0.0, noise),
+        ):
+            asked = [i for i, row in enumerate(rows) if not _has(fit.rows[row], key)]
+            texts = fit.model.generate(
+                [
+                    VisionPrompt(fit.rows[rows[i]]["image"], fit.rows[rows[i]]["question"])
+                    for i in asked
+                ],
+                max_new_tokens=settings.max_new_tokens,
+                temperature=temperature,
+                seed=seed,
+                transform=transform,
+            )
+            for i, text in zip(asked, texts, strict=True):
+                made[i][key] = text
+        return made
+
+    return fit.mapped("answers", inputs, block, answer, chunk=GENERATED_AT_ONCE)
+
+
+def _has(row: Row, key: str) -> bool:
+    return row.get(key) is not None
+
+
+def _pair(row: Row, index: int, answers: dict[str, str]) -> Pair:
+    chosen, rejected = (
+        row[key] if _has(row, key) else answers[key] for key in ("chosen", "rejected")
+    )
+    return Pair(index, row["image"], row["question"], chosen, rejected)
+
+
+def _wanted(pair: Pair, settings: PairSettings) -> bool:
+    if not pair.chosen or pair.chosen == pair.rejected:
+        return False
+    if not settings.equal_sentences:
+        return True
+    return len(sentences(pair.chosen)) == len(sentences(pair.rejected))
+
+
+class Batches:
+    """Makes batches of pairs: chosen answers in the first half of the rows, rejected after them.
+
+    Tokens are kept between epochs; pictures come from the model's own cache.
+    """
+
+    def __init__(self, model: VisionLanguage, max_length: int | None, dataset: Dataset) -> None:
+        self.model = model
+        self.max_length = max_length
+        self.dataset = dataset
+        self._encoded: dict[int, tuple[Encoded, Encoded, list[int]]] = {}
+
+    def encode(self, pair: Pair) -> tuple[Encoded, Encoded, list[int]]:
+        """Both answers as tokens, and the sentence of each token of the chosen one."""
+        if pair.row not in self._encoded:
+            chosen, rejected = (
+                self.model.encode(pair.prompt, answer, self.max_length)
+                for answer in (pair.chosen, pair.rejected)
+            )
+            if len(chosen.input_ids) <= chosen.prompt_length:
+                raise DataError(
+                    f"{self.dataset.place(None, pair.row)}: the question fills the "
+                    f"{self.max_length} tokens of `pairs.max_length` and leaves none to answer."
+                )
+            ids = sentence_ids(chosen.spans, sentences(pair.chosen))
+            self._encoded[pair.row] = chosen, rejected, ids
+        return self._encoded[pair.row]
+
+    def __call__(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
+        """Pairs as tensors on the CPU.
+
+        Returns:
+            input_ids, attention_mask, answer_mask: [2 * pairs, length].
+            sentence_id: of the chosen answers, -1 elsewhere, [pairs, length].
+            present: which sentences have tokens, [pairs, sentences].
+            the pictures, repeated for the rejected answers.
+        """
+        chosen, rejected, ids = zip(*map(self.encode, pairs), strict=True)
+        both: list[Encoded] = [*chosen, *rejected]
+        input_ids = _padded([one.input_ids for one in both], self._pad_id)
+        place = torch.arange(input_ids.shape[1])
+        start = torch.tensor([one.prompt_length for one in both])[:, None]
+        end = torch.tensor([len(one.input_ids) for one in both])[:, None]
+        sentence_id = torch.full((len(pairs), input_ids.shape[1]), -1)
+        present = torch.zeros(len(pairs), max(map(max, ids)) + 1, dtype=torch.bool)
+        for row, (one, of_token) in enumerate(zip(chosen, ids, strict=True)):
+            sentence_id[row, one.prompt_length : len(one.input_ids)] = torch.tensor(of_token)
+            present[row, of_token] = True
+        pictures = [self.model.pixels(pair.image)[0] for pair in pairs] * 2
+        return {
+            "input_ids": input_ids,
+            "attention_mask": (place < end).long(),
+            "answer_mask": (place >= start) & (place < end),
+            "sentence_id": sentence_id,
+            "present": present,
+            **{name: torch.cat([picture[name] for picture in pictures]) for name in pictures[0]},
+        }
+
+    def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """`__call__`, with references [pairs, length], [pairs] and scores [pairs, sentences]."""
+        batch = self([example.pair for example in examples])
+        answered = batch["sentence_id"] >= 0
+        reference = torch.zeros(answered.shape)
+        reference[answered] = torch.tensor([p for e in examples for p in e.reference_chosen])
+        scores = torch.zeros(batch["present"].shape)
+        for row, example in enumerate(examples):
+            kept = example.scores[: scores.shape[1]]
+            scores[row, : len(kept)] = torch.tensor(kept)
+        rejected = torch.tensor([example.reference_rejected for example in examples])
+        return {
+            **batch,
+            "reference_chosen": reference,
+            "reference_rejected": rejected,
+            "scores": scores,
+        }
+
+    @property
+    def _pad_id(self) -> int:
+        pad = self.model.tokenizer.pad_token_id
+        return int(self.model.tokenizer.eos_token_id if pad is None else pad)
+
+
+def model_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a batch that the model's forward takes."""
+    return {name: value for name, value in batch.items() if name not in OWN}
+
+
+def _padded(rows: Sequence[Tensor], value: int) -> Tensor:
+    return pad_sequence(list(rows), batch_first=True, padding_value=value)

@@ -1,0 +1,100 @@
+"""ASPO (arXiv 2505.19100), its ablations and controls, and DPO: one method, other defaults."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.method import Config, Method, Preset
+from methods.aspo import config
+
+if TYPE_CHECKING:
+    from harness.training import Fit
+
+LANGUAGE_MODEL_LAYERS = (
+    r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+)
+
+
+class Aspo(Method):
+    """Adaptive sentence-level preference optimization."""
+
+    role: ClassVar[str | None] = "vision-language"
+    Config: ClassVar[type[Config]] = config.AspoConfig
+    config: config.AspoConfig
+    presets: ClassVar[dict[str, Preset]] = {
+        "lab": Preset(
+            model="lab/scenes-vlm",
+            dataset="lab/scenes",
+            config={
+                "loss": {"encoder": "lab/scenes-clip"},
+                "pairs": {
+                    "limit": 600,
+                    "noise_step": 200,
+                    "max_new_tokens": 64,
+                    "equal_sentences": True,
+                },
+                "train": {
+                    "lr": 1e-4,
+                    "epochs": 2,
+                    "batch_size": 32,
+                    "freeze": ["vision_tower"],
+                },
+            },
+        ),
+        "paper": Preset(
+            model="llava-hf/llava-1.5-7b-hf",
+            dataset="pairs.jsonl",
+            config={
+                "loss": {"encoder": "openai/clip-vit-large-patch14-336"},
+                "pairs": {"max_length": 2048},
+                "train": {
+                    "lr": 2e-6,
+                    "epochs": 1,
+                    "batch_size": 16,
+                    "micro_batch": 16,
+                    "precision": "bf16",
+                    "gradient_checkpointing": True,
+                    "lora": {"r": 1024, "alpha": 2048, "targets": LANGUAGE_MODEL_LAYERS},
+                },
+            },
+        ),
+    }
+
+    def fit(self, fit: "Fit") -> None:
+        """Make the pairs, score their sentences, note the reference's view, and train."""
+        from methods.aspo.data import Batches, preference_pairs
+        from methods.aspo.prepare import prepared
+        from methods.aspo.step import pair_loss
+
+        pairs = preference_pairs(fit, self.config.pairs)
+        batches = Batches(fit.model, self.config.pairs.max_length, fit.dataset)
+        examples = prepared(fit, pairs, batches, self.config)
+        fit.train(examples, batches.collate, pair_loss(self.config.loss), self.config.train)
+
+
+class AspoS(Aspo):
+    """ASPO with weights from image-text similarity alone (the paper's ablation)."""
+
+    Config = config.AspoSConfig
+
+
+class AspoP(Aspo):
+    """ASPO with weights from fluency alone (the paper's ablation)."""
+
+    Config = config.AspoPConfig
+
+
+class Dpo(Aspo):
+    """Direct preference optimization (arXiv 2305.18290): ASPO with all weights zero."""
+
+    Config = config.DpoConfig
+
+
+class AspoRandom(Aspo):
+    """Control: ASPO with random weights."""
+
+    Config = config.AspoRandomConfig
+
+
+class AspoOracle(Aspo):
+    """Control: ASPO with weights from the known truth of each sentence, in a lab."""
+
+    Config = config.AspoOracleConfig

@@ -1,0 +1,83 @@
+"""What the lab's base models read: captions, questions with answers, and careless ones."""
+
+import random
+from dataclasses import replace
+from itertools import product
+
+from tasks.multimodal.lab.questions import (
+    CATEGORIES,
+    LETTERS,
+    SHORT_SUFFIX,
+    absent,
+    ask,
+    is_there,
+    lettered,
+    present,
+)
+from tasks.multimodal.lab.world import (
+    COLORS,
+    NUMBERS,
+    PLACES,
+    SHAPES,
+    Scene,
+    Thing,
+    count_sentence,
+    describe,
+    object_sentence,
+)
+
+Example = tuple[str, str]
+"""A question and its answer."""
+
+FORMS = {"yes-no": 0.15, "word": 0.1, "letter": 0.5, "echo": 0.25}
+"""Shares of the forms of questions in base training; `echo` teaches what a letter stands for."""
+
+CARELESS = dict(zip(COLORS, (0.62, 0.40, 0.58, 0.44, 0.64, 0.50), strict=True))
+"""How often careless captions give a colour its favourite shape: who hallucinates what."""
+
+
+def caption(scene: Scene) -> str:
+    """The detailed description of a scene, in one line."""
+    return " ".join(describe(scene))
+
+
+def exercise(scene: Scene, rng: random.Random) -> Example:
+    """A question about a scene in a form drawn by `FORMS`, and its true answer."""
+    form = rng.choices(list(FORMS), list(FORMS.values()))[0]
+    if form == "yes-no":
+        return _yes_no(scene, rng)
+    question = ask(rng.choice(CATEGORIES), scene, rng)
+    if form == "word":
+        return question.text + SHORT_SUFFIX, question.answer
+    options = question.options(rng.choice((2, 3, 4)), rng)
+    if form == "echo":
+        named = list(zip(options, LETTERS, strict=False))
+        rng.shuffle(named)
+        return lettered("what letter has the option ?", options), " ".join(map(" ".join, named))
+    return lettered(question.text, options), LETTERS[options.index(question.answer)]
+
+
+def every_sentence() -> list[str]:
+    """Every claim of the grammar."""
+    things = [Thing(*words) for words in product(COLORS, SHAPES, PLACES)]
+    return [*map(object_sentence, things), *map(count_sentence, range(1, len(NUMBERS)))]
+
+
+def changed_claim(scene: Scene, rng: random.Random) -> str:
+    """A sentence about a thing of a scene that one changed attribute has made false."""
+    thing = rng.choice(scene.things)
+    attribute, words = rng.choice((("color", COLORS), ("shape", SHAPES), ("place", PLACES)))
+    others = [word for word in words if word != getattr(thing, attribute)]
+    return object_sentence(replace(thing, **{attribute: rng.choice(others)}))
+
+
+def _yes_no(scene: Scene, rng: random.Random) -> Example:
+    """POPE's question; half of the absent objects share a colour with what is there."""
+    yes = rng.random() < 0.5
+    if yes:
+        things = present(scene)
+    else:
+        things = absent(scene, "random")
+        if rng.random() < 0.5:
+            things = [o for o in things if scene.of(o[0])]
+    return is_there(rng.choice(things)) + SHORT_SUFFIX, "yes" if yes else "no"
