@@ -111,9 +111,9 @@ def run(
     if as_json:
         typer.echo(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=1))
     else:
-        from harness.report.terminal import print_run
+        from harness.report.terminal import run_table
 
-        print_run(entries, settings.baseline)
+        _print(run_table(entries, settings.baseline))
 
 
 @app.command()
@@ -128,7 +128,7 @@ def compare(
 ) -> None:
     """Compare two states of leaderboards, paired item by item."""
     from harness import compare as comparing
-    from harness.report.terminal import print_comparison
+    from harness.report.terminal import comparison_table
 
     if fail_on not in (None, "worse"):
         raise HarnessError(f"--fail-on takes 'worse', not '{fail_on}'.")
@@ -136,7 +136,7 @@ def compare(
     if as_json:
         typer.echo(result.model_dump_json(indent=1))
     else:
-        print_comparison(result)
+        _print(comparison_table(result))
     if fail_on and comparing.any_worse(result):
         raise typer.Exit(1)
 
@@ -209,6 +209,12 @@ def _pairs(option: str, given: list[str]) -> dict[str, str]:
             raise HarnessError(f"{option} takes NAME=VALUE, not '{text}'.")
         pairs[key.strip()] = value
     return pairs
+
+
+def _print(tables: Any) -> None:
+    from rich.console import Console
+
+    Console().print(tables)
 
 
 def _main_process() -> bool:

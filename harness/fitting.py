@@ -89,7 +89,8 @@ def _train(
     started = time.perf_counter()
     path = loading.resolve(arm.model)
     role = arm.method.role
-    assert role is not None and arm.dataset is not None
+    assert role is not None
+    assert arm.dataset is not None
     dataset = open_data(arm.dataset)
     fit = Fit(
         config=arm.method.config,

@@ -215,6 +215,8 @@ class Entry(Strict):
         parts = [self.method, self.model.name]
         if self.dataset is not None:
             parts.append(self.dataset)
+        if not self.lab:
+            parts.append(f"on {self.task.source}")
         parts += [f"{key}={canonical_json(value)}" for key, value in sorted(self.overrides.items())]
         if self.task.split != "test":
             parts.append(f"split={self.task.split}")

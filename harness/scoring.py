@@ -38,7 +38,7 @@ def metrics(scores: Sequence[Score], clusters: Sequence[str]) -> dict[str, Metri
     out = {}
     for name in scores[0]:
         numerator, denominator = columns(scores, name)
-        low, high = interval(numerator, denominator, codes)
+        low, high = interval(numerator, denominator, codes) or (None, None)
         out[name] = Metric(
             value=ratio(numerator, denominator),
             low=low,
@@ -68,8 +68,7 @@ def clusters(items: Sequence[Item]) -> list[str]:
 
 def packed(items: Sequence[Item], scores: Sequence[Score], primary: str) -> Packed:
     """The per-item primary scores as an entry keeps them."""
-    numerator, denominator = columns(scores, primary)
-    return pack(numerator, denominator, clusters(items))
+    return pack([score[primary] for score in scores], [item.cluster for item in items])
 
 
 def report_rows(

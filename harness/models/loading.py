@@ -72,7 +72,9 @@ def device_kind() -> str:
 def load(folder: Path, role: str) -> Any:
     """A model in its role, on the device of this process, in bf16 where the device has it."""
     import torch
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     cuda = torch.cuda.is_available()
     dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
     device = f"cuda:{torch.cuda.current_device()}" if cuda else "cpu"

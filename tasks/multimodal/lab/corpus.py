@@ -29,8 +29,8 @@ from tasks.multimodal.lab.world import (
 Example = tuple[str, str]
 """A question and its answer."""
 
-FORMS = {"yes-no": 0.15, "word": 0.1, "letter": 0.5, "echo": 0.25}
-"""Shares of the forms of questions in base training; `echo` teaches what a letter stands for."""
+FORMS = {"yes-no": 0.35, "letter": 0.45, "word": 0.2}
+"""Shares of the forms of questions in base training."""
 
 CARELESS = dict(zip(COLORS, (0.62, 0.40, 0.58, 0.44, 0.64, 0.50), strict=True))
 """How often careless captions give a colour its favourite shape: who hallucinates what."""
@@ -50,10 +50,6 @@ def exercise(scene: Scene, rng: random.Random) -> Example:
     if form == "word":
         return question.text + SHORT_SUFFIX, question.answer
     options = question.options(rng.choice((2, 3, 4)), rng)
-    if form == "echo":
-        named = list(zip(options, LETTERS, strict=False))
-        rng.shuffle(named)
-        return lettered("what letter has the option ?", options), " ".join(map(" ".join, named))
     return lettered(question.text, options), LETTERS[options.index(question.answer)]
 
 

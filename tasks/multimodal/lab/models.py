@@ -30,7 +30,6 @@ from tasks.multimodal.lab.training import Pictures, encode, fan_in, noised, opti
 from tasks.multimodal.lab.world import SIDE, describe, misread
 
 WIDTH = 96
-ROPE_THETA = 100.0
 CLIP_STEPS, CLIP_RATE, CLIP_BATCH = 800, 1e-3, 128
 CLEAN_STEPS, CLEAN_RATE = 800, 2e-3
 CARELESS_STEPS, CARELESS_RATE = 250, 7e-4
@@ -155,11 +154,9 @@ def _blank_llava(clip: Path) -> LlavaForConditionalGeneration:
             vocab_size=len(words),
             hidden_size=WIDTH,
             intermediate_size=256,
-            num_hidden_layers=4,
+            num_hidden_layers=3,
             num_attention_heads=4,
             max_position_embeddings=256,
-            rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
-            attention_bias=True,
             # Fan-in: the default of 0.02 is made for wide models.
             initializer_range=WIDTH**-0.5,
             **ids,
