@@ -67,8 +67,8 @@ def contrast(baseline: Sequence[Entry], method: Sequence[Entry]) -> Contrast:
 
     One run on each side: exact McNemar test where items are independent 0 / 1 scores, else a
     paired permutation over clusters, with a bootstrap interval. Several: averages over seeds, see
-    `harness.seeds`; sides with the same seeds are paired by seed. Raises `HarnessError` where
-    entries cannot be paired.
+    `harness.seeds`; sides with the same base models and seeds are paired by them. Raises
+    `HarnessError` where entries cannot be paired.
     """
     if not baseline or not method:
         raise ValueError("both sides need an entry")
@@ -133,8 +133,7 @@ def _judged(contrast: Contrast, p_holm: float | None) -> Contrast:
 
 
 def _by_seed(entries: Sequence[Entry]) -> list[Columns]:
-    ordered = sorted(entries, key=lambda entry: -1 if entry.seed is None else entry.seed)
-    return [unpack(entry.items) for entry in ordered]
+    return [unpack(entry.items) for entry in sorted(entries, key=_run)]
 
 
 def _stack(columns: Sequence[Columns], index: int) -> stats.Floats:
@@ -150,10 +149,14 @@ def _independent_binary(entry: Entry, sides: Sequence[stats.Floats]) -> bool:
     )
 
 
+def _run(entry: Entry) -> tuple[str, int]:
+    """Which training run an entry is of: its base model and seed."""
+    return entry.model.name, -1 if entry.seed is None else entry.seed
+
+
 def _matched(baseline: Sequence[Entry], method: Sequence[Entry]) -> bool:
-    seeds_a = sorted(entry.seed for entry in baseline if entry.seed is not None)
-    seeds_b = sorted(entry.seed for entry in method if entry.seed is not None)
-    return seeds_a == seeds_b and len(seeds_a) == len(baseline) == len(method)
+    runs = [_run(entry) for entry in method]
+    return len(set(runs)) == len(runs) and sorted(map(_run, baseline)) == sorted(runs)
 
 
 def _limit(limit: int | None) -> str:

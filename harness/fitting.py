@@ -35,7 +35,12 @@ def untrained(arm: Arm) -> Fitted:
     """The base model as it is."""
     path = loading.resolve(arm.model)
     weights = loading.identity(path)
-    return Fitted(path=path, base=weights, weights=weights, cost=Cost(total_parameters=0))
+    return Fitted(
+        path=path,
+        base=weights,
+        weights=weights,
+        cost=Cost(total_parameters=loading.parameters(path)),
+    )
 
 
 def fit_folder(arm: Arm, seed: int, store: Store) -> tuple[Path, Mapping[str, Any]]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from harness.training import Fit
 
 
-class Config(BaseModel):
+class MethodConfig(BaseModel):
     """Base of every method's config: unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,12 +32,12 @@ class Method(ABC):
     """What kind of model it trains, see `harness.models.ROLES`; None: any."""
     trains: ClassVar[bool] = True
     """False where the model stays as it is: such a method has no seeds and no dataset."""
-    Config: ClassVar[type[Config]] = Config
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
     """Every hyper-parameter with its default; `--set loss.beta=0.2` sets a nested field."""
     presets: ClassVar[dict[str, Preset]] = {}
     """Profile name -> preset."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: MethodConfig) -> None:
         self.config = config
 
     @abstractmethod

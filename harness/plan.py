@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from harness import registry
 from harness.dataset import Dataset
 from harness.errors import HarnessError, suggestion
-from harness.method import Config, Method, Preset
+from harness.method import MethodConfig, Method, Preset
 from harness.schema import RunConfig, Source, TaskRef, digest
 from harness.task import Item, Task
 
@@ -170,7 +170,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _validated(name: str, cls: type[Config], flat: Mapping[str, Any]) -> Config:
+def _validated(name: str, cls: type[MethodConfig], flat: Mapping[str, Any]) -> MethodConfig:
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         *parents, last = key.split(".")
@@ -193,8 +193,9 @@ def _over(default: BaseModel, given: Mapping[str, Any]) -> dict[str, Any]:
     out = default.model_dump()
     for key, value in given.items():
         inner = getattr(default, key, None)
-        nested = isinstance(inner, BaseModel) and isinstance(value, Mapping)
-        out[key] = _over(inner, value) if nested else value
+        if isinstance(inner, BaseModel) and isinstance(value, Mapping):
+            value = _over(inner, value)
+        out[key] = value
     return out
 
 

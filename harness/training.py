@@ -15,7 +15,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from harness import processes
 from harness.dataset import Dataset, Row
 from harness.errors import HarnessError
-from harness.method import Config
+from harness.method import MethodConfig
 from harness.schema import Cost
 from harness.settings import Lora, TrainSettings
 from harness.store import JsonRow, Store
@@ -40,7 +40,7 @@ class Fit:
     on beside its config: base weights, dataset, code.
     """
 
-    config: Config
+    config: MethodConfig
     model: Any
     dataset: Dataset
     rows: Sequence[Row]

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,20 @@ def identity(folder: Path) -> str:
         return digest([base, [[path.name, hash_file(path)] for path in files]])
     files = sorted({path for pattern in (*WEIGHTS, *SETTINGS) for path in folder.glob(pattern)})
     return digest([[path.name, hash_file(path)] for path in files])
+
+
+def parameters(folder: Path) -> int:
+    """How many weights a model's files hold, read from their headers alone."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="np") as file:
+            total += sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+    if (folder / ADAPTER).exists():
+        adapter = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+        total += parameters(resolve(adapter["base_model_name_or_path"]))
+    return total
 
 
 def device_kind() -> str:

@@ -12,7 +12,8 @@ from harness.registry import Plugin
 def show_text(plugin: Plugin) -> str:
     """A plugin's card: what it is, where it comes from, what can be set."""
     loaded = plugin.load()
-    head = f"{plugin.name} ({plugin.kind[:-1]}, {plugin.distribution} {plugin.version}, {plugin.value})"
+    origin = f"{plugin.distribution} {plugin.version}, {plugin.value}"
+    head = f"{plugin.name} ({plugin.kind[:-1]}, {origin})"
     body = {"methods": _method, "tasks": _task, "datasets": _dataset, "models": _model}
     return f"{head}\n{body[plugin.kind](loaded)}".rstrip()
 

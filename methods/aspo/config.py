@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from harness.method import Config
+from harness.method import MethodConfig
 from harness.schema import Strict
 from harness.settings import TrainSettings
 
@@ -53,7 +53,7 @@ class PairSettings(Strict):
     """Tokens of picture, question and answer together; answers are cut there (SeVa: 2,048)."""
 
 
-class AspoConfig(Config):
+class AspoConfig(MethodConfig):
     """Every hyper-parameter of ASPO and of its baselines."""
 
     loss: LossSettings = LossSettings()

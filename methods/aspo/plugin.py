@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.method import Config, Method, Preset
+from harness.method import MethodConfig, Method, Preset
 from methods.aspo import config
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ class Aspo(Method):
     """Adaptive sentence-level preference optimization."""
 
     role: ClassVar[str | None] = "vision-language"
-    Config: ClassVar[type[Config]] = config.AspoConfig
+    Config: ClassVar[type[MethodConfig]] = config.AspoConfig
     config: config.AspoConfig
     presets: ClassVar[dict[str, Preset]] = {
         "lab": Preset(

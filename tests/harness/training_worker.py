@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from harness import processes
 from harness.dataset import EmbeddedDataset
 from harness.losses import answer_log_probs
-from harness.method import Config
+from harness.method import MethodConfig
 from harness.models.vision_language import VisionLanguage
 from harness.settings import TrainSettings
 from harness.store import Store
@@ -39,7 +39,7 @@ def loss(module, batch, pause=0.0):
 
 def make_fit(model: Path, folder: Path) -> Fit:
     return Fit(
-        config=Config(),
+        config=MethodConfig(),
         model=VisionLanguage.load(model),
         dataset=EmbeddedDataset("rows", {"train": list}),
         rows=ROWS,

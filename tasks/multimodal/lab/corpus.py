@@ -29,7 +29,7 @@ from tasks.multimodal.lab.world import (
 Example = tuple[str, str]
 """A question and its answer."""
 
-FORMS = {"yes-no": 0.35, "letter": 0.45, "word": 0.2}
+FORMS = {"yes-no": 0.25, "letter": 0.6, "word": 0.15}
 """Shares of the forms of questions in base training."""
 
 CARELESS = dict(zip(COLORS, (0.62, 0.40, 0.58, 0.44, 0.64, 0.50), strict=True))
@@ -51,6 +51,18 @@ def exercise(scene: Scene, rng: random.Random) -> Example:
         return question.text + SHORT_SUFFIX, question.answer
     options = question.options(rng.choice((2, 3, 4)), rng)
     return lettered(question.text, options), LETTERS[options.index(question.answer)]
+
+
+def key(rng: random.Random) -> str:
+    """A text without an image: options under letters, then which letter each had, twice over.
+
+    A language model learns from it to look up letters, which answers alone hardly teach it.
+    """
+    words = rng.sample([*COLORS, *SHAPES, *PLACES, *NUMBERS[1:]], len(LETTERS))
+    options = " ".join(f"{letter}. {word}" for letter, word in zip(LETTERS, words, strict=True))
+    named = [f"{word} {letter}" for letter, word in zip(LETTERS, words, strict=True)]
+    rounds = [" ".join(rng.sample(named, len(named))) for _ in range(2)]
+    return " ".join([options, *rounds])
 
 
 def every_sentence() -> list[str]:

@@ -1,6 +1,6 @@
 import pytest
 
-from harness.method import Config
+from harness.method import MethodConfig
 from methods.aspo.plugin import Aspo, AspoOracle, AspoP, AspoRandom, AspoS, Dpo
 
 METHODS = [Aspo, AspoS, AspoP, Dpo, AspoRandom, AspoOracle]
@@ -29,7 +29,7 @@ def test_a_variant_keeps_its_own_default_where_a_user_changes_another_field(meth
 def test_presets_are_valid_and_alike_but_for_the_loss(method, profile):
     config = method.Config.model_validate(method.presets[profile].config)
     reference = Aspo.Config.model_validate(Aspo.presets[profile].config)
-    assert isinstance(config, Config)
+    assert isinstance(config, MethodConfig)
     assert config.pairs == reference.pairs
     assert config.train == reference.train
     changed = {

@@ -132,7 +132,7 @@ def test_a_seed_has_one_set_of_pairs_and_another_seed_another(make_fit):
         for seed, store in ((0, "a"), (0, "b"), (1, "a"))
     )
     assert first == again
-    assert first != other
+    assert {row for row, *_ in first} != {row for row, *_ in other}
     assert len(first) == len({row for row, *_ in first}) == 20
 
 
@@ -208,6 +208,16 @@ def test_a_question_longer_than_the_limit_is_named(make_fit):
     pairs = preference_pairs(fit, PairSettings())
     with pytest.raises(DataError, match=r"train row .*max_length"):
         Batches(fit.model, 6, fit.dataset)(pairs[:1])
+
+
+def test_sentences_that_an_answer_has_not_are_not_present(make_fit):
+    fit = make_fit(paired_rows())
+    pairs = [
+        Pair(i, picture(i), "describe", answer, "no.")
+        for i, answer in enumerate(["it is red. it is a star. it is left.", "a star."])
+    ]
+    batch = Batches(fit.model, None, fit.dataset)(pairs)
+    assert batch["present"].tolist() == [[True] * 3, [True, False, False]]
 
 
 def test_answers_are_cut_at_the_longest_length(make_fit):
