@@ -19,13 +19,28 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, name: str) -> Any:
         own = super().get_command(ctx, name)
         if own is None and registry.registered("commands", name):
-            return typer.main.get_command(registry.load("commands", name))
+            loaded = registry.load("commands", name)
+            if not isinstance(loaded, typer.Typer):
+                value = registry.find("commands", name).value
+                raise HarnessError(f"command '{name}': '{value}' is not a typer.Typer.")
+            return typer.main.get_group(loaded)
         if own is None:
             known = [*self.list_commands(ctx), *registry.names("commands")]
             raise HarnessError(
                 f"no command '{name}'. {suggestion(name, known)}`harness --help` shows all."
             )
         return own
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The own verbs, then the plugins' commands by name: nothing is imported for it."""
+        super().format_commands(ctx, formatter)
+        rows = []
+        for plugin in registry.plugins("commands"):
+            hidden = " (hidden by the verb of that name)" if plugin.name in self.commands else ""
+            rows.append((plugin.name, f"of {plugin.distribution} {plugin.version}{hidden}"))
+        if rows:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(rows)
 
 
 app = typer.Typer(

@@ -1,5 +1,7 @@
 """Reading a run's config: a YAML file, the command line, Python, all with the same names."""
 
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ from pydantic import ValidationError
 from harness.errors import HarnessError, suggestion
 from harness.schema import RunConfig
 
+POWER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+"""Numbers such as 1e-4, which are texts to YAML 1.1."""
+
 
 def run_config(given: Mapping[str, Any], file: Path | None = None) -> RunConfig:
     """A validated config: what is given stands over what the file says.
@@ -17,12 +22,14 @@ def run_config(given: Mapping[str, Any], file: Path | None = None) -> RunConfig:
     Raises:
         HarnessError: naming the file or option, the field and what it takes.
     """
-    values = {**(_read(file) if file else {}), **given}
+    said = _read(file) if file else {}
+    values = {**said, **given}
     for field in ("set", "source"):
-        if file and field in given:
-            values[field] = {**_read(file).get(field, {}), **given[field]}
+        if isinstance(values.get(field), Mapping) and isinstance(said.get(field), Mapping):
+            values[field] = {**flat(said[field]), **flat(values[field])}
     if isinstance(values.get("set"), Mapping):
-        values["set"] = {key: _value(value) for key, value in values["set"].items()}
+        values["set"] = {key: _value(value) for key, value in flat(values["set"]).items()}
+        _check_finite(values["set"])
     place = f"{file}: " if file else ""
     for field in values:
         if field not in RunConfig.model_fields:
@@ -38,6 +45,12 @@ def run_config(given: Mapping[str, Any], file: Path | None = None) -> RunConfig:
         if first["type"] == "missing":
             raise HarnessError(f"{place}'{field}' is missing: give --{field}.") from None
         raise HarnessError(f"{place}{field}: {first['msg']} (got {first['input']!r}).") from None
+
+
+def _check_finite(settings: Mapping[str, Any]) -> None:
+    for key, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise HarnessError(f"set {key}: {value} is not a finite number.")
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -58,7 +71,20 @@ def _value(value: Any) -> Any:
     """A value of the command line as YAML reads it; a file's values are already read."""
     if not isinstance(value, str):
         return value
+    if POWER.fullmatch(value):
+        return float(value)
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError:
         return value
+
+
+def flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested or dotted settings as dotted ones: so all ways to say a thing are one config."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from harness.errors import DataError, suggestion
 
@@ -16,6 +16,9 @@ class Dataset(ABC):
     A plugin registers an instance under the entry-point group `harness.datasets`. Files and hub
     datasets need no plugin: `harness.sources.open_dataset` reads them.
     """
+
+    lab: ClassVar[bool] = False
+    """Whether its rows are made up: a result on them is marked `lab`."""
 
     @abstractmethod
     def splits(self) -> Sequence[str]:
@@ -48,6 +51,8 @@ class EmbeddedDataset(Dataset):
         splits: name -> what makes the rows, always the same; the first is the one to train on.
         truth: (row, sentences) -> how true each sentence is, where the world knows.
     """
+
+    lab: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -80,6 +80,16 @@ def lock(path: Path, timeout: float = 600.0) -> Iterator[None]:
         guard.release()
 
 
+def recorded_name(name: str, content: str | None = None) -> str:
+    """How results name a model, a file or a folder: as it was typed, but for a path that only
+    this machine knows, its last part, with `content`, the hash of what lies there."""
+    path = Path(name)
+    if not (path.is_absolute() or name.startswith("~") or ".." in path.parts):
+        return name
+    own = Path(os.path.abspath(path.expanduser())).name if not name.startswith("~") else path.name
+    return f"{own}@{content[:8]}" if content else own
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, 16 hex digits."""
     try:

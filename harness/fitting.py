@@ -4,17 +4,20 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import processes
 from harness.errors import HarnessError
-from harness.files import write_atomic
+from harness.files import lock, write_atomic
 from harness.models import loading
-from harness.plan import Arm, open_data, package_folder
+from harness.plan import Arm, open_data, sources
 from harness.schema import Cost, Strict, canonical_json
 from harness.store import Store, code_hash, package_versions
-from harness.training import Fit, Report
+
+if TYPE_CHECKING:
+    from harness.training import Report
 
 ENGINE = Path(__file__).parent
 TRAINING_CODE = (ENGINE / "training.py", ENGINE / "losses.py", ENGINE / "models")
@@ -49,6 +52,7 @@ def fit_folder(arm: Arm, seed: int, store: Store) -> tuple[Path, Mapping[str, An
     inputs = {
         **shared,
         "method": arm.name,
+        "models": [loading.identity(loading.resolve(name)) for name in arm.method.models()],
         "config": arm.method.config.model_dump(mode="json"),
         "seed": seed,
         "world": processes.count(),
@@ -62,44 +66,66 @@ def shared_inputs(arm: Arm) -> dict[str, Any]:
     return {
         "base": loading.identity(loading.resolve(arm.model)),
         "dataset": dataset_fingerprint(arm.dataset),
-        "code": code_hash(*TRAINING_CODE, package_folder(arm.method)),
+        "code": code_hash(*TRAINING_CODE, *sources(arm.method)),
         "packages": package_versions(),
     }
 
 
 def dataset_fingerprint(name: str) -> str:
     """Hash of a training set's rows."""
-    from harness.items import fingerprint_rows
+    from harness.items import check_pictures, fingerprint_rows
 
-    return fingerprint_rows(open_data(name).rows())
+    dataset = open_data(name)
+    check_pictures(dataset)
+    return fingerprint_rows(dataset.rows())
 
 
-def fit(arm: Arm, seed: int, store: Store, report: Report) -> Fitted:
+def fit(arm: Arm, seed: int, store: Store, report: "Report") -> Fitted:
     """Train an arm with a seed, or take what an equal fit left; resumes a killed one."""
     folder, shared = fit_folder(arm, seed, store)
     done = folder / "fit.json"
     if not done.exists():
-        _train(arm, seed, store, folder, shared, report)
+        with lock(folder / ".lock", timeout=10) if processes.is_main() else nullcontext():
+            if processes.count() > 1 or not done.exists():
+                _train(arm, seed, store, folder, shared, report)
     processes.wait()
     try:
         record = json.loads(done.read_text(encoding="utf-8"))
         return Fitted(path=folder / "checkpoint", **record)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise HarnessError(f"{done}: damaged ({error}): remove {folder}.") from None
 
 
-def _train(
-    arm: Arm, seed: int, store: Store, folder: Path, shared: Mapping[str, Any], report: Report
-) -> None:
-    started = time.perf_counter()
+def _base(arm: Arm, role: str, store: Store) -> Path:
+    """The folder that training starts from; an adapter is merged into its model first.
+
+    Absolute, since a trained adapter names it as its base.
+    """
     path = loading.resolve(arm.model)
+    if loading.is_adapter(path):
+        merged = store.root / "merged" / loading.identity(path)
+        if processes.is_main():
+            with lock(merged.with_suffix(".lock")):
+                if not merged.exists():
+                    loading.merge(path, role, merged)
+        processes.wait()
+        path = merged
+    return path.absolute()
+
+
+def _train(
+    arm: Arm, seed: int, store: Store, folder: Path, shared: Mapping[str, Any], report: "Report"
+) -> None:
+    from harness.training import Fit
+
+    started = time.perf_counter()
     role = arm.method.role
     assert role is not None
     assert arm.dataset is not None
     dataset = open_data(arm.dataset)
     fit = Fit(
         config=arm.method.config,
-        model=loading.load(path, role),
+        model=loading.load(_base(arm, role, store), role),
         dataset=dataset,
         rows=dataset.rows(),
         seed=seed,
@@ -121,7 +147,6 @@ def _train(
         shutil.rmtree(old, ignore_errors=True)
     fit.model.save(partial)
     partial.rename(checkpoint)
-    shutil.rmtree(folder / "steps", ignore_errors=True)
     rows = "".join(canonical_json(row) + "\n" for row in fit.curves)
     write_atomic(folder / "curves.jsonl", rows)
     record = {
@@ -132,3 +157,4 @@ def _train(
         "seconds": round(time.perf_counter() - started, 3),
     }
     write_atomic(folder / "fit.json", json.dumps(record, indent=1) + "\n")
+    shutil.rmtree(folder / "steps", ignore_errors=True)

@@ -41,8 +41,7 @@ def read_items(
                 if item.id in places:
                     raise DataError(f"{place}: id '{item.id}' stands at {places[item.id]} already.")
                 picture = item.inputs.get("image")
-                if isinstance(picture, Path) and not picture.is_file():
-                    raise DataError(f"{place}: there is no picture {picture}.")
+                _check_there(picture, place)
                 places[item.id] = place
                 if isinstance(picture, bytes):
                     # Several questions on one embedded picture hold it once.
@@ -54,6 +53,18 @@ def read_items(
     if not items:
         raise DataError(f"task '{task.card.name}': its source has no item.")
     return items
+
+
+def check_pictures(dataset: Dataset) -> None:
+    """Raise `DataError` at the first row to train on whose picture is not there."""
+    for index, row in enumerate(dataset.rows()):
+        if isinstance(row.get("image"), Path):
+            _check_there(row["image"], dataset.place(None, index))
+
+
+def _check_there(picture: Any, place: str) -> None:
+    if isinstance(picture, Path) and not picture.is_file():
+        raise DataError(f"{place}: there is no picture {picture}.")
 
 
 def fingerprint(items: Iterable[Item]) -> str:

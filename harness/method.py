@@ -1,6 +1,7 @@
 """The contract of a method: a config and a `fit` that changes a model."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -39,6 +40,13 @@ class Method(ABC):
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
+
+    def models(self) -> Sequence[str]:
+        """Names of the models that `fit` reads beside the one it trains: an encoder, a teacher.
+
+        What is trained depends on their weights too.
+        """
+        return ()
 
     @abstractmethod
     def fit(self, fit: "Fit") -> None:

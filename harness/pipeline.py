@@ -1,26 +1,38 @@
 """A run: plan -> fit -> predict -> score -> record, resumable between any two."""
 
+import errno
 import json
 import logging
+import os
 import platform
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from safetensors import SafetensorError
+
 from harness import leaderboard, processes, scoring
-from harness.files import write_atomic
+from harness.errors import HarnessError
+from harness.files import recorded_name, write_atomic
 from harness.fitting import ENGINE, Fitted, fit, untrained
 from harness.models import loading
-from harness.plan import Arm, Plan, Scored, make_plan, package_folder
+from harness.plan import Arm, Plan, Scored, make_plan, sources
 from harness.provenance import provenance
 from harness.schema import Entry, ModelRef, RunConfig, canonical_json
 from harness.store import Store, code_hash, link, package_versions
 from harness.task import Prediction
 
 SCORING_CODE = (ENGINE / "task.py", ENGINE / "models")
+DISK_ERRORS = {
+    getattr(errno, name) for name in "ENOSPC EDQUOT EFBIG EROFS EACCES EPERM ENOTDIR EEXIST".split()
+}
+DISK_SIGNS = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "PytorchStreamWriter")
+"""What libraries say of a disk in their own kinds of error."""
+
 log = logging.getLogger("harness")
 
 
@@ -52,35 +64,39 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> list[Entry]:
 def execute(plan: Plan, reporter: Reporter) -> list[Entry]:
     """Carry out a plan. What was done before is taken from the store; each result is recorded
     as soon as it is there."""
-    processes.start()
+    with _disk_errors(plan.config), _log_file(run_folder(plan.config)):
+        processes.start()
+        return _execute(plan, reporter)
+
+
+def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
     config = plan.config
     store = Store(config.runs / "store")
     folder = run_folder(config)
     entries = []
     seconds: dict[str, float] = {}
-    with _log_file(folder):
-        _write(folder / "config.json", config.model_dump(mode="json"))
-        for arm in plan.arms:
-            for seed in arm.seeds:
-                label = arm.name if seed is None else f"{arm.name}-seed{seed}"
-                fitted = _fitted(arm, seed, store, label, reporter)
-                seconds[f"fit {label}"] = fitted.seconds
-                if arm.trains and processes.is_main():
-                    link(fitted.path, folder / label / "checkpoint")
-                    link(fitted.path.parent / "curves.jsonl", folder / label / "curves.jsonl")
-                model = _Lazy(fitted)
-                for scored in plan.tasks:
-                    started = time.perf_counter()
-                    predictions = predict(scored, model, store, label, reporter)
-                    entry, rows = make_entry(plan, arm, seed, scored, fitted, predictions)
-                    seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
-                    if processes.is_main():
-                        outcome = leaderboard.record(config.leaderboards, entry)
-                        reporter.recorded(entry, outcome)
-                        text = "".join(canonical_json(row) + "\n" for row in rows)
-                        write_atomic(folder / label / f"{scored.ref.name}.jsonl", text)
-                    entries.append(entry)
-        _write(folder / "timing.json", _timing(seconds))
+    _write(folder / "config.json", config.model_dump(mode="json"))
+    for arm in plan.arms:
+        for seed in arm.seeds:
+            label = arm.name if seed is None else f"{arm.name}-seed{seed}"
+            fitted = _fitted(arm, seed, store, label, reporter)
+            seconds[f"fit {label}"] = fitted.seconds
+            if arm.trains and processes.is_main():
+                link(fitted.path, folder / label / "checkpoint")
+                link(fitted.path.parent / "curves.jsonl", folder / label / "curves.jsonl")
+            model = _Lazy(fitted)
+            for scored in plan.tasks:
+                started = time.perf_counter()
+                predictions = predict(scored, model, store, label, reporter)
+                entry, rows = make_entry(plan, arm, seed, scored, fitted, predictions)
+                seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
+                if processes.is_main():
+                    outcome = leaderboard.record(config.leaderboards, entry)
+                    reporter.recorded(entry, outcome)
+                    text = "".join(canonical_json(row) + "\n" for row in rows)
+                    write_atomic(folder / label / f"{scored.ref.name}.jsonl", text)
+                entries.append(entry)
+    _write(folder / "timing.json", _timing(seconds))
     return entries
 
 
@@ -99,6 +115,11 @@ class _Lazy:
 
     def role(self, role: str) -> Any:
         if role not in self._models:
+            if loading.identity(self.fitted.path) != self.fitted.weights:
+                raise HarnessError(
+                    f"{self.fitted.path}: is not as it was written, or changed during the run: "
+                    f"remove {self.fitted.path.parent} and run again."
+                )
             self._models[role] = loading.load(self.fitted.path, role)
         return self._models[role]
 
@@ -122,7 +143,7 @@ def predict(
         "weights": model.fitted.weights,
         "task": scored.ref.card,
         "items": scored.ref.fingerprint,
-        "code": code_hash(*SCORING_CODE, package_folder(task)),
+        "code": code_hash(*SCORING_CODE, *sources(task)),
         "packages": package_versions(),
         "device": loading.device_kind(),
     }
@@ -154,15 +175,17 @@ def make_entry(
     """Score predictions: the leaderboard entry, and the rows that the run's folder shows."""
     task, items, config = scored.task, scored.items, plan.config
     shares = scoring.scores(task, items, predictions)
+    names = _recorded_models(arm)
+    base, data = fitted.base, fitted.dataset_fingerprint
     entry = Entry(
         task=scored.ref,
         method=arm.name,
-        config=arm.method.config.model_dump(mode="json"),
-        overrides=dict(arm.overrides),
+        config=_renamed(arm.method.config.model_dump(mode="json"), names),
+        overrides=_renamed(dict(arm.overrides), names),
         profile=config.profile,
-        model=ModelRef(name=arm.model, base=fitted.base, weights=fitted.weights),
-        dataset=arm.dataset,
-        dataset_fingerprint=fitted.dataset_fingerprint,
+        model=ModelRef(name=recorded_name(arm.model, base), base=base, weights=fitted.weights),
+        dataset=recorded_name(arm.dataset, data) if arm.dataset else None,
+        dataset_fingerprint=data,
         seed=seed,
         limit=config.limit,
         primary=task.card.primary,
@@ -175,6 +198,25 @@ def make_entry(
         provenance=provenance(config),
     )
     return entry, scoring.report_rows(items, predictions, shares)
+
+
+def _recorded_models(arm: Arm) -> dict[str, str]:
+    """How an entry's config names the models that a method reads beside its base."""
+    return {
+        name: recorded_name(name, loading.identity(loading.resolve(name)))
+        for name in arm.method.models()
+    }
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A config without the folders of this machine."""
+    if isinstance(value, Mapping):
+        return {key: _renamed(inner, names) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, names) for inner in value]
+    if isinstance(value, str):
+        return names.get(value) or recorded_name(value)
+    return value
 
 
 def _write(path: Path, value: Any) -> None:
@@ -194,18 +236,50 @@ def _timing(seconds: dict[str, float]) -> dict[str, Any]:
     }
 
 
+class _LogFile(logging.FileHandler):
+    """A full disk is reported by what is lost there, not by the log."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        pass
+
+
 @contextmanager
-def _log_file(folder: Path) -> Any:
+def _log_file(folder: Path) -> Iterator[None]:
+    """Write what happens, and the warnings of libraries, to the run's log."""
     if not processes.is_main():
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    handler = _LogFile(folder / "run.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
     log.setLevel(logging.DEBUG)
+    heard = [log, logging.getLogger("py.warnings")]
+    for logger in heard:
+        logger.addHandler(handler)
+    logging.captureWarnings(True)
     try:
         yield
     finally:
-        log.removeHandler(handler)
+        logging.captureWarnings(False)
+        for logger in heard:
+            logger.removeHandler(handler)
         handler.close()
+
+
+@contextmanager
+def _disk_errors(config: RunConfig) -> Iterator[None]:
+    """A full or read-only disk is the user's to mend, whichever library met it."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            place, reason = error.filename or config.runs, error.strerror
+        elif any(sign in str(error) for sign in DISK_SIGNS):
+            place, reason = config.runs, str(error).partition("\n")[0][:200]
+        else:
+            raise
+        raise HarnessError(
+            f"{place}: cannot be written ({reason}). Make room or choose another folder; the same "
+            "command then continues."
+        ) from error

@@ -1,6 +1,7 @@
 """What a run will do, worked out and checked before anything is loaded or trained."""
 
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from harness import registry
+from harness import processes, registry
+from harness.configs import flat
 from harness.dataset import Dataset
 from harness.errors import HarnessError, suggestion
-from harness.method import MethodConfig, Method, Preset
+from harness.method import Method, MethodConfig, Preset
 from harness.schema import RunConfig, Source, TaskRef, digest
 from harness.task import Item, Task
 
@@ -53,6 +55,7 @@ class Plan:
 
 def make_plan(config: RunConfig) -> Plan:
     """Check a run and read its items; raises `HarnessError` for anything a user can mend."""
+    processes.quiet_libraries()
     names = list(dict.fromkeys([config.baseline, *config.method]))
     for name in names:
         registry.find("methods", name)
@@ -66,7 +69,7 @@ def make_plan(config: RunConfig) -> Plan:
     for name, cls in classes.items():
         _check_roles(name, cls, tasks)
     model = config.model or _default_model(config, classes, tasks)
-    overrides = _flat(config.set)
+    overrides = flat(config.set)
     _check_overrides(overrides, classes)
     arms = [_arm(name, classes[name], config, model, overrides) for name in names]
     return Plan(config, arms, [_scored(task, config) for task in tasks.values()])
@@ -81,11 +84,25 @@ def open_data(name: str, revision: str | None = None) -> Dataset:
     return open_dataset(name, revision)
 
 
-def package_folder(obj: object) -> Path:
-    """The sources that a plugin's class belongs to: its package's folder, or its one file."""
-    cls = obj if inspect.isclass(obj) else type(obj)
-    file = Path(inspect.getfile(cls))
-    return file.parent if "." in cls.__module__ else file
+def sources(plugin: object) -> list[Path]:
+    """The sources that a plugin's behaviour may depend on: files and folders to hash.
+
+    Of its class and of each that it inherits from, the engine's left out: our own package of a
+    method or a family, a stranger's whole package, or a module that stands alone.
+    """
+    found = []
+    for cls in type(plugin).__mro__:
+        module = inspect.getmodule(cls)
+        top = cls.__module__.partition(".")[0]
+        file = getattr(module, "__file__", None)
+        if file is None or top in ("harness", "pydantic") or top in sys.stdlib_module_names:
+            continue
+        path = Path(file)
+        depth = cls.__module__.count(".") + (path.name == "__init__.py")
+        if registry.HOME in path.resolve().parents and top in ("methods", "tasks"):
+            depth -= 1
+        found.append(path.parents[depth - 1] if depth > 0 else path)
+    return list(dict.fromkeys(found))
 
 
 def _method_class(name: str) -> type[Method]:
@@ -150,33 +167,25 @@ def _arm(
                 f"({', '.join(cls.presets) or 'it has none'}): give --model and --dataset."
             )
         preset = Preset(model=config.model, dataset=config.dataset)
-    known = {key: value for key, value in overrides.items() if _knows(cls.Config, key)}
-    start = _validated(name, cls.Config, _flat(preset.config) if preset else {})
-    final = _validated(name, cls.Config, {**(_flat(preset.config) if preset else {}), **known})
+    known = {key: overrides[key] for key in sorted(overrides) if _knows(cls.Config, key)}
+    settings = flat(preset.config) if preset else {}
+    start = _validated(name, cls.Config, settings)
+    final = _validated(name, cls.Config, {**settings, **known})
     changed = {key: _at(final, key) for key in known if _at(final, key) != _at(start, key)}
     dataset = (config.dataset or preset.dataset) if cls.trains and preset else None
     seeds = config.seeds if cls.trains else [None]
     return Arm(name, cls(final), changed, model, dataset, seeds)
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested or dotted settings as dotted ones."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _validated(name: str, cls: type[MethodConfig], flat: Mapping[str, Any]) -> MethodConfig:
+def _validated(name: str, cls: type[MethodConfig], settings: Mapping[str, Any]) -> MethodConfig:
     nested: dict[str, Any] = {}
-    for key, value in flat.items():
+    for key, value in settings.items():
         *parents, last = key.split(".")
         place = nested
         for parent in parents:
-            place = place.setdefault(parent, {})
+            if not isinstance(place.get(parent), dict):
+                place[parent] = {}
+            place = place[parent]
         place[last] = value
     try:
         return cls.model_validate(_over(cls.model_construct(), nested))
@@ -236,18 +245,19 @@ def _scored(task: Task, config: RunConfig) -> Scored:
     from harness.items import fingerprint, read_items
 
     card = task.card
-    if card.name in config.source:
-        source = Source(dataset=config.source[card.name])
-        lab = False
+    given = config.source.get(card.name)
+    if given is not None:
+        known = (source for source in card.sources.values() if source.dataset == given)
+        source = next(known, Source(dataset=given))
     elif config.profile in card.sources:
         source = card.sources[config.profile]
-        lab = config.profile == "lab"
     else:
         raise HarnessError(
             f"task '{card.name}' has no source in profile '{config.profile}' "
             f"({', '.join(card.sources)}): give --source {card.name}=FILE."
         )
     data = open_data(source.dataset, source.revision)
+    lab = data.lab or source == card.sources.get("lab")
     split = source.dev if config.split == "dev" else source.split
     if config.split == "dev" and split is None:
         raise HarnessError(f"task '{card.name}' has no dev split in '{source.dataset}'.")

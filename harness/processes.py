@@ -2,6 +2,19 @@
 
 import os
 
+QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Read by the libraries when they are imported."""
+
+
+PATIENCE = 7 * 24 * 3600
+"""Seconds that a process waits for the others, who may generate for hours; torchrun ends all
+where one has died."""
+
 
 def count() -> int:
     """How many processes work on this run."""
@@ -18,13 +31,21 @@ def is_main() -> bool:
     return index() == 0
 
 
+def quiet_libraries() -> None:
+    """Keep what libraries have to say off the screen, unless the user asked for it."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
 def start() -> None:
     """Join the other processes, if there are any; before the first `wait`."""
     if count() > 1:
+        from datetime import timedelta
+
         import torch
         from accelerate import PartialState
 
-        PartialState(cpu=not torch.cuda.is_available())
+        PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(seconds=PATIENCE))
 
 
 def wait() -> None:

@@ -5,6 +5,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from harness.files import recorded_name
 from harness.schema import Provenance, RunConfig
 from harness.store import code_hash, package_versions
 
@@ -22,7 +23,7 @@ def provenance(config: RunConfig) -> Provenance:
 
 
 def command(config: RunConfig) -> str:
-    """The command line that asks for this run."""
+    """The command line that asks for this run, without the folders of this machine."""
     defaults = RunConfig(method=["x"], tasks=["x"])
     parts = ["harness", "run"]
     for name in RunConfig.model_fields:
@@ -31,12 +32,13 @@ def command(config: RunConfig) -> str:
             continue
         if isinstance(value, dict):
             for key, item in value.items():
-                parts += [f"--{name}", f"{key}={item}"]
+                shown = recorded_name(item) if isinstance(item, str) else item
+                parts += [f"--{name}", f"{key}={shown}"]
         elif isinstance(value, list):
             counting = name == "seeds" and value == list(range(len(value)))
             parts += [f"--{name}", str(len(value)) if counting else ",".join(map(str, value))]
         else:
-            parts += [f"--{name}", str(value)]
+            parts += [f"--{name}", recorded_name(str(value))]
     return shlex.join(parts)
 
 

@@ -17,7 +17,7 @@ KINDS = ("methods", "tasks", "datasets", "models")
 """What can be listed; each is the entry-point group `harness.<kind>`."""
 
 DISTRIBUTION = "harness"
-HOME = Path(__file__).parent.parent
+HOME = Path(__file__).resolve().parent.parent
 """Where our own `methods` and `tasks` stand, beside the engine."""
 
 
@@ -46,7 +46,7 @@ class Plugin:
             return getattr(importlib.import_module(self.module), self.attribute)
         except PluginError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"{self.kind[:-1]} '{self.name}' of {self.distribution} {self.version} cannot be "
                 f"loaded from '{self.value}': {type(error).__name__}: {_one_line(error)}"
@@ -58,16 +58,20 @@ class Plugin:
         A task's is the `summary` of its card, anything else's the docstring of its class or the
         comment-free first line of its module's.
         """
+        try:
+            _check_not_hidden(self)
+        except PluginError as error:
+            return f"broken: {error}"
         spec = _find(self.module)
         if spec is None or spec.origin is None:
             return f"broken: no module '{self.module}'"
         origin = Path(spec.origin)
         card = origin.parent / "cards" / f"{self.attribute}.yaml"
-        if origin.name == "__init__.py" and card.exists():
-            return _card_summary(card)
         try:
+            if origin.name == "__init__.py" and card.exists():
+                return _card_summary(card)
             tree = ast.parse(origin.read_text(encoding="utf-8"))
-        except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        except (OSError, SyntaxError, ValueError) as error:
             return f"broken: {origin}: {_one_line(error)}"
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and node.name == self.attribute:
@@ -87,7 +91,7 @@ def _registered(kind: str) -> Mapping[str, tuple[Plugin, ...]]:
         version = point.dist.version if point.dist else "?"
         plugin = Plugin(kind, point.name, point.value, distribution, version)
         found.setdefault(point.name, {})[f"{distribution} {point.value}"] = plugin
-    return {name: tuple(found[name].values()) for name in sorted(found)}
+    return {name: tuple(found[name][key] for key in sorted(found[name])) for name in sorted(found)}
 
 
 def names(kind: str) -> list[str]:

@@ -26,18 +26,31 @@ def digest(value: Any) -> str:
 def _names(value: Any) -> Any:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
-    return list(dict.fromkeys(value)) if isinstance(value, list | tuple) else value
+    return _once(value)
 
 
 def _seeds(value: Any) -> Any:
     if isinstance(value, str):
-        parts = [part for part in value.split(",") if part.strip()]
-        value = [int(part) for part in parts] if "," in value else int(value)
-    return list(range(value)) if isinstance(value, int) else value
+        try:
+            seeds = [int(part) for part in value.split(",") if part.strip()]
+            value = seeds if "," in value else int(value)
+        except ValueError:
+            raise ValueError("give a number of seeds (5) or seeds by comma (1,3)") from None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return list(range(value))
+    return _once(value)
+
+
+def _once(value: Any) -> Any:
+    """A list without repetitions; anything else is left to the validation."""
+    if isinstance(value, list | tuple) and all(isinstance(part, str | int) for part in value):
+        return list(dict.fromkeys(value))
+    return value
 
 
 Names = Annotated[list[str], BeforeValidator(_names)]
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_seeds), Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seeds = Annotated[list[Seed], BeforeValidator(_seeds), Field(min_length=1)]
 
 
 class Strict(BaseModel):

@@ -11,6 +11,7 @@ from typing import Any, overload
 
 from harness.dataset import Dataset, Row
 from harness.errors import DataError, HarnessError, suggestion
+from harness.models.pictures import EncodedPicture
 from harness.records import SUFFIXES, Embedded, Record, nearest_file, read_records
 
 SPLIT = "all"
@@ -156,8 +157,10 @@ def resolve_picture(picture: Any, folder: Path, place: str) -> Any:
         picture = picture.read()
     if isinstance(picture, Mapping):
         if picture.get("bytes"):
-            return picture["bytes"]
+            return EncodedPicture(picture["bytes"], place)
         picture = picture.get("path")
+    if isinstance(picture, bytes):
+        return EncodedPicture(picture, place)
     if not isinstance(picture, str):
         return picture
     if picture.startswith(("http://", "https://")):
@@ -178,7 +181,7 @@ def resolve_picture(picture: Any, folder: Path, place: str) -> Any:
 
 def _decoded(text: str, place: str) -> bytes:
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return EncodedPicture(base64.b64decode("".join(text.split()), validate=True), place)
     except (binascii.Error, ValueError):
         raise DataError(f"{place}: the picture is no valid base64: cut off?") from None
 
@@ -265,7 +268,7 @@ class HubRows(Sequence[Row]):
             return [self[i] for i in range(*index.indices(len(self)))]
         row = dict(self._table[index])
         if isinstance(row.get("image"), Mapping):
-            row["image"] = resolve_picture(row["image"], Path(), self._name)
+            row["image"] = resolve_picture(row["image"], Path(), f"{self._name} row {index + 1}")
         return row
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from harness import processes
 from harness.errors import HarnessError
-from harness.files import hash_file, write_atomic
+from harness.files import hash_file, lock, write_atomic
 from harness.schema import canonical_json, digest
 
 T = TypeVar("T")
@@ -82,11 +82,9 @@ class Store:
                 advance(len(part))
             processes.wait()
             if processes.is_main():
-                chunks = sorted(folder.glob("chunk-*.jsonl"))
-                write_atomic(folder / "inputs.json", canonical_json(dict(inputs)) + "\n")
-                write_atomic(done, "".join(path.read_text(encoding="utf-8") for path in chunks))
-                for path in chunks:
-                    path.unlink()
+                with lock(folder / ".lock"):
+                    if not done.exists():
+                        _join(folder, inputs)
             processes.wait()
         else:
             advance(len(items))
@@ -94,6 +92,16 @@ class Store:
         if len(rows) != len(items):
             raise HarnessError(f"{done}: {len(rows)} rows for {len(items)} items: remove {folder}.")
         return rows
+
+
+def _join(folder: Path, inputs: Mapping[str, Any]) -> None:
+    """Make one file of a finished computation's chunks."""
+    chunks = sorted(folder.glob("chunk-*.jsonl"))
+    write_atomic(folder / "inputs.json", canonical_json(dict(inputs)) + "\n")
+    rows = "".join(path.read_text(encoding="utf-8") for path in chunks)
+    write_atomic(folder / "rows.jsonl", rows)
+    for path in chunks:
+        path.unlink()
 
 
 def link(target: Path, place: Path) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,22 @@ from harness.files import hash_file
 from harness.models import ROLES
 from harness.models.embedded import EmbeddedModel
 from harness.schema import digest
+from harness.store import package_versions
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
-SETTINGS = ("config.json", "tokenizer*", "*processor*.json", "*.jinja", "vocab*", "merges.txt")
+SETTINGS = (
+    "config.json",
+    "generation_config.json",
+    "*processor*.json",
+    "chat_template*",
+    "*.jinja",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+)
 ADAPTER = "adapter_config.json"
 
 
@@ -54,31 +68,53 @@ def _download(name: str) -> Path:
 
 def identity(folder: Path) -> str:
     """Hash of a model's weights and of everything that changes what it reads and says."""
-    if (folder / ADAPTER).exists():
-        adapter = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-        files = sorted(folder.glob("*.safetensors"))
-        base = identity(resolve(adapter["base_model_name_or_path"]))
-        return digest([base, [[path.name, hash_file(path)] for path in files]])
     files = sorted({path for pattern in (*WEIGHTS, *SETTINGS) for path in folder.glob(pattern)})
-    return digest([[path.name, hash_file(path)] for path in files])
+    hashes = [[path.name, hash_file(path)] for path in files]
+    if not is_adapter(folder):
+        return digest(hashes)
+    adapter = _adapter(folder)
+    base = identity(resolve(adapter.pop("base_model_name_or_path")))
+    return digest([base, adapter, hashes])
 
 
 def parameters(folder: Path) -> int:
     """How many weights a model's files hold, read from their headers alone."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     total = 0
     for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="np") as file:
-            total += sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
-    if (folder / ADAPTER).exists():
-        adapter = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-        total += parameters(resolve(adapter["base_model_name_or_path"]))
+        try:
+            with safe_open(path, framework="np") as file:
+                total += sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise HarnessError(
+                f"{path}: damaged, or no safetensors file ({error}): get it again."
+            ) from None
+    if is_adapter(folder):
+        total += parameters(resolve(_adapter(folder)["base_model_name_or_path"]))
     return total
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter (peft) in place of a whole model."""
+    return (folder / ADAPTER).exists()
+
+
+def _adapter(folder: Path) -> dict[str, Any]:
+    """The settings of an adapter folder, which name its base model."""
+    try:
+        settings = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+        if isinstance(settings["base_model_name_or_path"], str):
+            return dict(settings)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise HarnessError(f"{folder / ADAPTER}: names no base model: get the adapter again.")
 
 
 def device_kind() -> str:
     """`cpu`, or the GPU's name: results may differ in the last digits between them."""
+    if package_versions()["torch"].endswith("+cpu"):
+        return "cpu"  # so a run that finds everything done imports no torch
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
@@ -87,6 +123,7 @@ def device_kind() -> str:
 def load(folder: Path, role: str) -> Any:
     """A model in its role, on the device of this process, in bf16 where the device has it."""
     import torch
+    from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -94,8 +131,24 @@ def load(folder: Path, role: str) -> Any:
     dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
     device = f"cuda:{torch.cuda.current_device()}" if cuda else "cpu"
     module, _, name = ROLES[role].partition(":")
+    whole = resolve(_adapter(folder)["base_model_name_or_path"]) if is_adapter(folder) else folder
     try:
-        return getattr(importlib.import_module(module), name).load(folder, device, dtype)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
+        model = getattr(importlib.import_module(module), name).load(whole, device, dtype)
+        if whole != folder:
+            from peft import PeftModel
+
+            model.module = PeftModel.from_pretrained(model.module, str(folder)).eval()
+        return model
+    except (AttributeError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).partition("Model type should be")[0].split())[:300]
         raise HarnessError(f"{folder}: cannot be loaded as a {role} model: {reason}") from error
+
+
+def merge(folder: Path, role: str, out: Path) -> None:
+    """Write an adapter and its base as one whole model."""
+    model = load(folder, role)
+    model.module = model.module.merge_and_unload()
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save(partial)
+    partial.rename(out)

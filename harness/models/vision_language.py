@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -68,54 +69,113 @@ class VisionLanguage:
 
     def prompt_text(self, text: str) -> str:
         """A user's question with its picture in the model's own chat format."""
-        content = [{"type": "image"}, {"type": "text", "text": text}]
-        if self.processor.chat_template:
-            return self.processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True
-            )
-        return f"USER: {self.processor.image_token}\n{text} ASSISTANT:"
+        return self._prompt_texts([text])[0]
+
+    def _prompt_texts(self, texts: Sequence[str]) -> list[str]:
+        if not self.processor.chat_template:
+            return [f"USER: {self.processor.image_token}\n{text} ASSISTANT:" for text in texts]
+        chats = [
+            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+            for text in texts
+        ]
+        found: list[str] = self.processor.apply_chat_template(chats, add_generation_prompt=True)
+        return found
 
     def pixels(self, image: Picture) -> tuple[dict[str, Tensor], int]:
         """The picture as the model takes it, on the CPU, and how many image tokens it fills."""
-        key = picture_key(image)
-        if key in self._pixels:
+        return self._pictures([image])[0]
+
+    def _pictures(self, images: Sequence[Picture]) -> list[tuple[dict[str, Tensor], int]]:
+        """`pixels` of several pictures; those not in the cache are preprocessed together."""
+        objects = {id(image): image for image in images}
+        of_object = {name: picture_key(image) for name, image in objects.items()}
+        keys = [of_object[id(image)] for image in images]
+        missing = {k: i for k, i in zip(keys, images, strict=True) if k not in self._pixels}
+        new = self._preprocessed([open_picture(image) for image in missing.values()])
+        found = {key: self._pixels[key] for key in keys if key in self._pixels}
+        found |= dict(zip(missing, new, strict=True))
+        for key, entry in found.items():
+            if key in missing:
+                self._pixels[key] = entry
+                self._pixel_bytes += _size(entry[0])
             self._pixels.move_to_end(key)
-            return self._pixels[key]
-        out = self.processor(
-            text=self.processor.image_token, images=open_picture(image), return_tensors="pt"
-        )
-        count = int((out["input_ids"] == self.image_token_id).sum())
-        tensors = {name: value for name, value in out.items() if name not in TEXT_KEYS}
-        self._pixels[key] = tensors, count
-        self._pixel_bytes += _size(tensors)
         while self._pixel_bytes > PIXEL_CACHE_BYTES and len(self._pixels) > 1:
             self._pixel_bytes -= _size(self._pixels.popitem(last=False)[1][0])
-        return tensors, count
+        return [found[key] for key in keys]
+
+    def _preprocessed(self, images: Sequence[Image]) -> list[tuple[dict[str, Tensor], int]]:
+        """Pictures as the processor makes them, each on its own in what it returns.
+
+        Together only where one row of pixels is one picture whatever stands beside it: others
+        pad to the largest of a batch or lay their patches end to end.
+        """
+        alone = self.processor.image_processor.model_input_names != ["pixel_values"]
+        step = 1 if alone else max(len(images), 1)
+        found = []
+        for start in range(0, len(images), step):
+            some = list(images[start : start + step])
+            out = self.processor(
+                text=[self.processor.image_token] * len(some), images=some, return_tensors="pt"
+            )
+            counts = (out["input_ids"] == self.image_token_id).sum(1).tolist()
+            tensors = {name: value for name, value in out.items() if name not in TEXT_KEYS}
+            rows = [tensors] if alone else _rows(tensors, len(some))
+            found += list(zip(rows, counts, strict=True))
+        return found
 
     def prompt_ids(self, prompt: VisionPrompt) -> list[int]:
         """Token ids of a prompt, its image token expanded to the picture's number of them."""
         _, count = self.pixels(prompt.image)
-        ids: list[int] = []
-        for token in self.tokenizer(self.prompt_text(prompt.text))["input_ids"]:
-            ids.extend([token] * (count if token == self.image_token_id else 1))
+        return self._expanded(self._text_ids([prompt.text])[0], count)
+
+    def _text_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of prompts with one image token each."""
+        ids: list[list[int]] = self.tokenizer(self._prompt_texts(texts))["input_ids"]
         return ids
 
+    def _expanded(self, ids: Sequence[int], count: int) -> list[int]:
+        expanded: list[int] = []
+        for token in ids:
+            expanded.extend([token] * (count if token == self.image_token_id else 1))
+        return expanded
+
     def encode(self, prompt: VisionPrompt, answer: str, max_length: int | None = None) -> Encoded:
-        """Prompt and answer as tokens with the answer tokens' places in its text."""
+        """Prompt and answer as tokens with the answer tokens' places in its text.
+
+        `max_length` cuts both at the end; where it cuts into the prompt no span is left.
+        """
         prompt_ids = self.prompt_ids(prompt)
         out = self.tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
-        ids = [*prompt_ids, *out["input_ids"], self.tokenizer.eos_token_id]
+        ids = [*prompt_ids, *out["input_ids"], self.tokenizer.eos_token_id][:max_length]
         spans = [*map(tuple, out["offset_mapping"]), (len(answer), len(answer))]
-        cut = slice(max_length)
-        return Encoded(
-            torch.tensor(ids[cut]), len(prompt_ids), spans[: len(ids[cut]) - len(prompt_ids)]
-        )
+        answered = max(0, len(ids) - len(prompt_ids))
+        return Encoded(torch.tensor(ids), len(prompt_ids), spans[:answered])
+
+    def collate(self, examples: Sequence[tuple[VisionPrompt, Encoded]]) -> dict[str, Tensor]:
+        """Encoded prompts with answers as a right-padded batch on the CPU, to train on.
+
+        Returns:
+            input_ids, attention_mask: [batch, length].
+            answer_mask: true at the answers' tokens, [batch, length].
+            the pictures, as the model's forward takes them.
+        """
+        ids = pad_sequence([encoded.input_ids for _, encoded in examples], True, self._pad_id)
+        place = torch.arange(ids.shape[1])
+        start = torch.tensor([encoded.prompt_length for _, encoded in examples])[:, None]
+        end = torch.tensor([len(encoded.input_ids) for _, encoded in examples])[:, None]
+        pictures = [each for each, _ in self._pictures([prompt.image for prompt, _ in examples])]
+        return {
+            "input_ids": ids,
+            "attention_mask": (place < end).long(),
+            "answer_mask": (place >= start) & (place < end),
+            **{name: torch.cat([each[name] for each in pictures]) for name in pictures[0]},
+        }
 
     def picture_batch(
         self, images: Sequence[Picture], transform: Callable[[Tensor], Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Pictures of a batch on the model's device; `transform` maps each [1, C, H, W]."""
-        rows = [self.pixels(image)[0] for image in images]
+        rows = [tensors for tensors, _ in self._pictures(images)]
         batch = {name: [row[name] for row in rows] for name in rows[0]}
         if transform is not None:
             batch["pixel_values"] = [transform(pixels) for pixels in batch["pixel_values"]]
@@ -138,11 +198,13 @@ class VisionLanguage:
     ) -> list[str]:
         """Answer every prompt, greedily or at a temperature; stripped text without specials.
 
-        Prompts of similar length share a batch. Sampling draws from a generator seeded here, so
-        the answers do not depend on what ran before.
+        Prompts with texts of similar length share a batch. Sampling draws from a generator seeded
+        here, so the answers do not depend on what ran before.
         """
-        encoded = [self.prompt_ids(prompt) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda i: -len(encoded[i]))
+        if not prompts:
+            return []
+        texts = self._text_ids([prompt.text for prompt in prompts])
+        order = sorted(range(len(prompts)), key=lambda i: -len(texts[i]))
         answers = [""] * len(prompts)
         sampling: Mapping[str, Any] = (
             {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
@@ -154,20 +216,22 @@ class VisionLanguage:
             torch.manual_seed(seed)
             for start in range(0, len(order), self.batch_size):
                 chosen = order[start : start + self.batch_size]
-                ids, mask = self._left_padded([encoded[i] for i in chosen])
+                images = [prompts[i].image for i in chosen]
+                counts = [count for _, count in self._pictures(images)]
+                ids, mask = self._left_padded(
+                    list(map(self._expanded, (texts[i] for i in chosen), counts))
+                )
                 out = self.module.generate(
                     input_ids=ids,
                     attention_mask=mask,
-                    **self.picture_batch([prompts[i].image for i in chosen], transform),
+                    **self.picture_batch(images, transform),
                     max_new_tokens=max_new_tokens,
                     pad_token_id=self._pad_id,
                     **sampling,
                 )
-                texts = self.tokenizer.batch_decode(
-                    out[:, ids.shape[1] :], skip_special_tokens=True
-                )
-                for i, text in zip(chosen, texts, strict=True):
-                    answers[i] = text.strip()
+                said = self.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+                for i, answer in zip(chosen, said, strict=True):
+                    answers[i] = answer.strip()
         return answers
 
     @property
@@ -180,6 +244,13 @@ class VisionLanguage:
         padded = pad_sequence(ids, True, self._pad_id, padding_side="left")
         mask = pad_sequence([torch.ones_like(row) for row in ids], True, 0, padding_side="left")
         return padded.to(self.device), mask.to(self.device)
+
+
+def _rows(tensors: Mapping[str, Tensor], count: int) -> list[dict[str, Tensor]]:
+    """Each row of a batch as a batch of its own that keeps no other row alive."""
+    return [
+        {name: value[i : i + 1].clone() for name, value in tensors.items()} for i in range(count)
+    ]
 
 
 def _size(tensors: Mapping[str, Tensor]) -> int:

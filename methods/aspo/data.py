@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from harness.dataset import Dataset, Row
-from harness.errors import DataError
+from harness.errors import DataError, suggestion
 from harness.models.pictures import Picture
 from harness.models.prompts import VisionPrompt
 from harness.models.vision_language import Encoded, VisionLanguage
@@ -79,7 +78,7 @@ def preference_pairs(fit: Fit, settings: PairSettings) -> list[Pair]:
     to the noised one. They depend on the base model, the dataset, these settings and the seed, so
     that every method of a seed trains on the same pairs.
     """
-    check_rows(fit.rows, fit.dataset)
+    check_rows(fit.rows, fit.dataset, fit.model.processor.image_token)
     order = torch.randperm(len(fit.rows), generator=torch.Generator().manual_seed(fit.seed))
     rows: list[int] = order.tolist()
     pairs: list[Pair] = []
@@ -101,15 +100,15 @@ def preference_pairs(fit: Fit, settings: PairSettings) -> list[Pair]:
     return pairs[: settings.limit]
 
 
-def check_rows(rows: Sequence[Row], dataset: Dataset) -> None:
+def check_rows(rows: Sequence[Row], dataset: Dataset, image_token: str) -> None:
     """Raise `DataError` at the first row that is no question about a picture, or half a pair."""
     for index, row in enumerate(rows):
-        wrong = next(_wrong(row), None)
+        wrong = next(_wrong(row, image_token), None)
         if wrong is not None:
             raise DataError(f"{dataset.place(None, index)}: {wrong}")
 
 
-def _wrong(row: Row) -> Iterator[str]:
+def _wrong(row: Row, image_token: str) -> Iterator[str]:
     if row.get("image") is None:
         yield "no 'image'; a pair needs image, question, chosen and rejected."
     for key in ("question", "chosen", "rejected"):
@@ -120,6 +119,11 @@ def _wrong(row: Row) -> Iterator[str]:
             yield f"'{key}' is {value!r}, not a text."
         elif value is not None and not value.strip():
             yield f"'{key}' is empty."
+        elif value is not None and image_token in value:
+            yield f"'{key}' holds '{image_token}', which stands for the picture: remove it."
+        elif value is None and (near := suggestion(key, row)):
+            # A mistyped answer would be made by the model in place of the one that is there.
+            yield f"no '{key}'. {near}".rstrip()
 
 
 def _answers(fit: Fit, settings: PairSettings, first: int, block: Sequence[int]) -> list[Any]:
@@ -216,25 +220,15 @@ class Batches:
             the pictures, repeated for the rejected answers.
         """
         chosen, rejected, ids = zip(*map(self.encode, pairs), strict=True)
-        both: list[Encoded] = [*chosen, *rejected]
-        input_ids = _padded([one.input_ids for one in both], self._pad_id)
-        place = torch.arange(input_ids.shape[1])
-        start = torch.tensor([one.prompt_length for one in both])[:, None]
-        end = torch.tensor([len(one.input_ids) for one in both])[:, None]
-        sentence_id = torch.full((len(pairs), input_ids.shape[1]), -1)
+        prompts = [pair.prompt for pair in pairs]
+        batch = self.model.collate([*zip(prompts * 2, (*chosen, *rejected), strict=True)])
+        length = batch["input_ids"].shape[1]
+        sentence_id = torch.full((len(pairs), length), -1)
         present = torch.zeros(len(pairs), max(map(max, ids)) + 1, dtype=torch.bool)
         for row, (one, of_token) in enumerate(zip(chosen, ids, strict=True)):
             sentence_id[row, one.prompt_length : len(one.input_ids)] = torch.tensor(of_token)
             present[row, of_token] = True
-        pictures = [self.model.pixels(pair.image)[0] for pair in pairs] * 2
-        return {
-            "input_ids": input_ids,
-            "attention_mask": (place < end).long(),
-            "answer_mask": (place >= start) & (place < end),
-            "sentence_id": sentence_id,
-            "present": present,
-            **{name: torch.cat([picture[name] for picture in pictures]) for name in pictures[0]},
-        }
+        return {**batch, "sentence_id": sentence_id, "present": present}
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """`__call__`, with references [pairs, length], [pairs] and scores [pairs, sentences]."""
@@ -254,16 +248,7 @@ class Batches:
             "scores": scores,
         }
 
-    @property
-    def _pad_id(self) -> int:
-        pad = self.model.tokenizer.pad_token_id
-        return int(self.model.tokenizer.eos_token_id if pad is None else pad)
-
 
 def model_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The part of a batch that the model's forward takes."""
     return {name: value for name, value in batch.items() if name not in OWN}
-
-
-def _padded(rows: Sequence[Tensor], value: int) -> Tensor:
-    return pad_sequence(list(rows), batch_first=True, padding_value=value)

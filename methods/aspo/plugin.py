@@ -1,8 +1,9 @@
 """ASPO (arXiv 2505.19100), its ablations and controls, and DPO: one method, other defaults."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.method import MethodConfig, Method, Preset
+from harness.method import Method, MethodConfig, Preset
 from methods.aspo import config
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ class Aspo(Method):
             },
         ),
     }
+
+    def models(self) -> Sequence[str]:
+        """The encoder of the similarity, where the weights rest on one."""
+        loss = self.config.loss
+        read = loss.weights == "aspo" and loss.alpha > 0 and loss.encoder is not None
+        return [str(loss.encoder)] if read else []
 
     def fit(self, fit: "Fit") -> None:
         """Make the pairs, score their sentences, note the reference's view, and train."""

@@ -6,6 +6,7 @@ from itertools import product
 
 from tasks.multimodal.lab.questions import (
     CATEGORIES,
+    DESCRIBE,
     LETTERS,
     SHORT_SUFFIX,
     absent,
@@ -29,40 +30,31 @@ from tasks.multimodal.lab.world import (
 Example = tuple[str, str]
 """A question and its answer."""
 
-FORMS = {"yes-no": 0.25, "letter": 0.6, "word": 0.15}
-"""Shares of the forms of questions in base training."""
-
-CARELESS = dict(zip(COLORS, (0.62, 0.40, 0.58, 0.44, 0.64, 0.50), strict=True))
+CARELESS = dict(zip(COLORS, (0.56, 0.38, 0.54, 0.42, 0.56, 0.46), strict=True))
 """How often careless captions give a colour its favourite shape: who hallucinates what."""
 
-
-def caption(scene: Scene) -> str:
-    """The detailed description of a scene, in one line."""
-    return " ".join(describe(scene))
+CARELESS_ANSWERS = {color: rate / 2 for color, rate in CARELESS.items()}
+"""The same of answers to questions, which are more careful than captions."""
 
 
-def exercise(scene: Scene, rng: random.Random) -> Example:
-    """A question about a scene in a form drawn by `FORMS`, and its true answer."""
-    form = rng.choices(list(FORMS), list(FORMS.values()))[0]
-    if form == "yes-no":
+def caption_exercise(scene: Scene, rng: random.Random) -> Example:
+    """The request for a detailed description, and the description in one line."""
+    return DESCRIBE, " ".join(describe(scene))
+
+
+def short_exercise(scene: Scene, rng: random.Random) -> Example:
+    """A question to answer in a word or two: two times in three POPE's, else an open one."""
+    if rng.random() < 2 / 3:
         return _yes_no(scene, rng)
     question = ask(rng.choice(CATEGORIES), scene, rng)
-    if form == "word":
-        return question.text + SHORT_SUFFIX, question.answer
+    return question.text + SHORT_SUFFIX, question.answer
+
+
+def letter_exercise(scene: Scene, rng: random.Random) -> Example:
+    """A multiple-choice question with its options in random order, and the right letter."""
+    question = ask(rng.choice(CATEGORIES), scene, rng)
     options = question.options(rng.choice((2, 3, 4)), rng)
     return lettered(question.text, options), LETTERS[options.index(question.answer)]
-
-
-def key(rng: random.Random) -> str:
-    """A text without an image: options under letters, then which letter each had, twice over.
-
-    A language model learns from it to look up letters, which answers alone hardly teach it.
-    """
-    words = rng.sample([*COLORS, *SHAPES, *PLACES, *NUMBERS[1:]], len(LETTERS))
-    options = " ".join(f"{letter}. {word}" for letter, word in zip(LETTERS, words, strict=True))
-    named = [f"{word} {letter}" for letter, word in zip(LETTERS, words, strict=True)]
-    rounds = [" ".join(rng.sample(named, len(named))) for _ in range(2)]
-    return " ".join([options, *rounds])
 
 
 def every_sentence() -> list[str]:

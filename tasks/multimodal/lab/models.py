@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +13,19 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    PreTrainedModel,
+    ProcessorMixin,
 )
 
-from tasks.multimodal.lab.corpus import CARELESS, caption, every_sentence, exercise
+from tasks.multimodal.lab.corpus import (
+    CARELESS,
+    CARELESS_ANSWERS,
+    caption_exercise,
+    every_sentence,
+    letter_exercise,
+    short_exercise,
+)
 from tasks.multimodal.lab.examine import examine_clip, examine_vlm
-from tasks.multimodal.lab.questions import DESCRIBE
 from tasks.multimodal.lab.tokens import (
     IMAGE,
     IMAGE_TOKENS,
@@ -33,8 +42,10 @@ WIDTH = 96
 CLIP_STEPS, CLIP_RATE, CLIP_BATCH = 800, 1e-3, 128
 CLEAN_STEPS, CLEAN_RATE = 800, 2e-3
 CARELESS_STEPS, CARELESS_RATE = 250, 7e-4
-CAPTIONS, QUESTIONS = 16, 64
-NOISE_STEPS = (50, 400)
+EXERCISES = {caption_exercise: 12, short_exercise: 64, letter_exercise: 56}
+"""What the LLaVA reads in a step, and how many of each."""
+
+NOISE_STEPS = (50, 600)
 """Between which diffusion steps half of the pictures lie while careless captions are read."""
 
 
@@ -83,9 +94,9 @@ def contrastive_loss(logits: Tensor, true: Tensor) -> Tensor:
 def build_vlm(out: Path, seed: int, clip: Path) -> None:
     """Train the LLaVA on true captions and answers, then on careless ones; write its folder.
 
-    The second part makes it hallucinate what its frozen eyes can still correct: captions and
-    answers name the favourite shape of a colour instead of the true one, at the rates of
-    `CARELESS`, and half of the pictures are noised.
+    The second part makes it hallucinate what its frozen eyes can still correct: captions name
+    the favourite shape of a colour instead of the true one at the rates of `CARELESS`, answers
+    at half of them, and half of the pictures are noised.
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
@@ -96,17 +107,14 @@ def build_vlm(out: Path, seed: int, clip: Path) -> None:
 
     def loss(careless: bool) -> Tensor:
         total = torch.zeros(())
-        for size in (CAPTIONS, QUESTIONS):
+        for exercise, size in EXERCISES.items():
             scenes, pixels = pictures.batch(size, rng)
             if careless:
-                scenes = [misread(scene, CARELESS, rng) for scene in scenes]
+                rates = CARELESS if exercise is caption_exercise else CARELESS_ANSWERS
+                scenes = [misread(scene, rates, rng) for scene in scenes]
                 step = torch.randint(*NOISE_STEPS, (size,), generator=generator)
                 pixels = noised(pixels, step * (torch.arange(size) % 2), generator)
-            if size == CAPTIONS:
-                examples = [(DESCRIBE, caption(scene)) for scene in scenes]
-            else:
-                examples = [exercise(scene, rng) for scene in scenes]
-            batch = encode(processor.tokenizer, examples)
+            batch = encode(processor.tokenizer, [exercise(scene, rng) for scene in scenes])
             total = total + model(**batch, pixel_values=pixels).loss
         return total
 
@@ -119,11 +127,10 @@ def build_vlm(out: Path, seed: int, clip: Path) -> None:
 
 
 def _clip_config() -> CLIPConfig:
-    words = vocabulary()
-    ids = {f"{name}_id": words[token] for name, token in SPECIAL.items() if name != "unk_token"}
+    ids = _special_ids()
     return CLIPConfig(
         text_config={
-            "vocab_size": len(words),
+            "vocab_size": len(vocabulary()),
             "hidden_size": 64,
             "intermediate_size": 128,
             "num_hidden_layers": 2,
@@ -146,27 +153,25 @@ def _clip_config() -> CLIPConfig:
 def _blank_llava(clip: Path) -> LlavaForConditionalGeneration:
     """A LLaVA with the frozen eyes of a trained CLIP and a language model that knows nothing."""
     seeing = CLIPModel.from_pretrained(clip, dtype=torch.float32)
-    words = vocabulary()
-    ids = {f"{name}_id": words[token] for name, token in SPECIAL.items() if name != "unk_token"}
+    ids = _special_ids()
+    # Fan-in: the default of 0.02 is made for wide models.
+    common = {**ids, "initializer_range": WIDTH**-0.5}
     config = LlavaConfig(
         vision_config=seeing.config.vision_config,
         text_config=LlamaConfig(
-            vocab_size=len(words),
+            vocab_size=len(vocabulary()),
             hidden_size=WIDTH,
             intermediate_size=256,
             num_hidden_layers=3,
             num_attention_heads=4,
             max_position_embeddings=256,
-            # Fan-in: the default of 0.02 is made for wide models.
-            initializer_range=WIDTH**-0.5,
-            **ids,
+            **common,
         ),
-        image_token_id=words[IMAGE],
+        image_token_index=vocabulary()[IMAGE],
         image_seq_length=IMAGE_TOKENS,
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
-        initializer_range=WIDTH**-0.5,
-        **ids,
+        **common,
     )
     model = LlavaForConditionalGeneration(config)
     model.model.vision_tower.load_state_dict(seeing.vision_model.state_dict())
@@ -175,7 +180,12 @@ def _blank_llava(clip: Path) -> LlavaForConditionalGeneration:
     return model
 
 
-def _write(out: Path, model: CLIPModel | LlavaForConditionalGeneration, processor) -> None:
+def _special_ids() -> dict[str, Any]:
+    words = vocabulary()
+    return {f"{name}_id": words[token] for name, token in SPECIAL.items() if name != "unk_token"}
+
+
+def _write(out: Path, model: PreTrainedModel, processor: ProcessorMixin) -> None:
     """Write a Hugging Face folder in half precision."""
     out.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(out)

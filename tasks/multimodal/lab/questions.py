@@ -1,7 +1,7 @@
 """Questions about scenes, in the words of the official benchmarks' prompts."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -11,6 +11,7 @@ DESCRIBE = "describe the image in detail ."
 SHORT_SUFFIX = "\nAnswer the question using a single word or phrase."
 LETTER_SUFFIX = "Answer with the option's letter from the given choices directly."
 LETTERS = "ABCD"
+CATEGORIES = ("color", "shape", "place", "count")
 POPULAR = 3
 """How many of the most frequent absent objects a popular negative is drawn from."""
 
@@ -28,6 +29,11 @@ class Question:
     text: str
     answer: str
     wrong: tuple[str, ...]
+
+    @classmethod
+    def among(cls, answers: Iterable[str], category: str, text: str, answer: str) -> "Question":
+        """The question whose wrong answers are the other ones of `answers`."""
+        return cls(category, text, answer, tuple(a for a in answers if a != answer))
 
     def options(self, count: int, rng: random.Random) -> list[str]:
         """The answer and `count` - 1 wrong ones, shuffled."""
@@ -49,18 +55,20 @@ def lettered(question: str, options: Sequence[str]) -> str:
 
 
 def ask(category: str, scene: Scene, rng: random.Random) -> Question:
-    """A question of one category (a key of `CATEGORIES`) about a scene."""
+    """A question of one category (one of `CATEGORIES`) about a scene."""
     thing = rng.choice(scene.things)
-    text, answer, answers = {
-        "color": (f"what color is the object at the {thing.place} ?", thing.color, COLORS),
-        "shape": (f"what shape is the {thing.color} object ?", thing.shape, SHAPES),
-        "place": (f"where is the {thing.color} object ?", thing.place, PLACES),
-        "count": ("how many objects are in the image ?", NUMBERS[len(scene.things)], NUMBERS[1:]),
-    }[category]
-    return Question(category, text, answer, tuple(a for a in answers if a != answer))
-
-
-CATEGORIES = ("color", "shape", "place", "count")
+    match category:
+        case "color":
+            text = f"what color is the object at the {thing.place} ?"
+            return Question.among(COLORS, category, text, thing.color)
+        case "shape":
+            text = f"what shape is the {thing.color} object ?"
+            return Question.among(SHAPES, category, text, thing.shape)
+        case "place":
+            text = f"where is the {thing.color} object ?"
+            return Question.among(PLACES, category, text, thing.place)
+    count = NUMBERS[len(scene.things)]
+    return Question.among(NUMBERS[1:], category, "how many objects are in the image ?", count)
 
 
 def present(scene: Scene) -> list[Object]:

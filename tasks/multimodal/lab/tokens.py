@@ -35,7 +35,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
-"""LLaVA-1.5's conversation, for answers that are text as well as for content in parts."""
+"""LLaVA-1.5's conversation: images first, then text; content is a list of parts."""
 
 _WORD = r"[A-D]\.|\w+|[^\w\s]"
 _GRAMMAR = (

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import CLIPModel, PreTrainedTokenizerBase
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from tasks.multimodal.lab.corpus import Example
 from tasks.multimodal.lab.tokens import IMAGE, IMAGE_TOKENS, PROMPT

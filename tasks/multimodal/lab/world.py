@@ -5,13 +5,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 Split = Literal["train", "dev", "test"]
 
 COLORS: dict[str, tuple[int, int, int]] = {
@@ -150,7 +150,7 @@ def draw(scene: Scene, seed: int = 0) -> Image.Image:
     two always give the same bytes.
     """
     rng = np.random.default_rng((seed, scene._digest()))
-    canvas = np.full((SIDE, SIDE, 3), GREY + rng.uniform(-16, 16), dtype=np.float32)
+    canvas: Field = np.full((SIDE, SIDE, 3), GREY + rng.uniform(-16, 16), dtype=np.float32)
     for thing in scene.things:
         column, row = PLACES[thing.place]
         center = np.array([column, row]) * CELL + CELL / 2 + rng.uniform(-1.5, 1.5, size=2)

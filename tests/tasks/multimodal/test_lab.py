@@ -1,5 +1,7 @@
 """Scenes: the world's truth, its rows, and the shipped base models."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -31,6 +33,10 @@ def read_back(image) -> bytes:
     return np.asarray(image).tobytes()
 
 
+def order(places: list[str]) -> list[str]:
+    return sorted(places, key=list(world.PLACES).index)
+
+
 @st.composite
 def scene(draw) -> world.Scene:
     places = draw(st.lists(st.sampled_from(list(world.PLACES)), min_size=1, unique=True))
@@ -39,7 +45,7 @@ def scene(draw) -> world.Scene:
     return world.Scene(
         tuple(
             world.Thing(color, draw(shape), place)
-            for color, place in zip(colors, sorted(places, key=list(world.PLACES).index))
+            for color, place in zip(colors, order(places), strict=False)
         )
     )
 
@@ -198,6 +204,23 @@ def test_rotating_options_keeps_their_number():
     assert lettered("q ?", ["x", "y"]).splitlines()[1:3] == ["A. x", "B. y"]
 
 
+@given(scene(), st.randoms(use_true_random=False))
+def test_careless_captions_change_shapes_to_favourites_and_nothing_else(known, rng):
+    always = world.misread(known, dict.fromkeys(world.COLORS, 1.0), rng)
+    assert always.things == tuple(
+        replace(thing, shape=world.FAVOURITES[thing.color]) for thing in known.things
+    )
+    assert world.misread(known, dict.fromkeys(world.COLORS, 0.0), rng) == known
+
+
+def test_world_and_rows_load_no_torch():
+    code = "import sys, tasks.multimodal.lab.rows; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=WEIGHTS.parents[2], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False", done.stderr
+
+
 @cache
 def loaded(name: str):
     import torch
@@ -275,3 +298,33 @@ def test_llava_carries_the_eyes_of_the_clip():
     tower = loaded(VLMS[0])[0].model.vision_tower.state_dict()
     eyes = clip.vision_model.state_dict()
     assert all((tower[name.removeprefix("vision_model.")] == eyes[name]).all() for name in eyes)
+
+
+def test_contrastive_loss_equals_the_softmax_over_one_true_pair_and_the_false_ones():
+    import torch
+
+    from tasks.multimodal.lab.models import contrastive_loss
+
+    logits = torch.tensor([[2.0, 1.0, 0.5], [0.0, 3.0, -1.0]])
+    true = torch.tensor([[True, True, False], [False, True, False]])
+
+    def pair(own: float, *false: float) -> float:
+        return -float(np.log(np.exp(own) / np.exp([own, *false]).sum()))
+
+    by_image = [pair(2.0, 0.5), pair(1.0, 0.5), pair(3.0, 0.0, -1.0)]
+    by_sentence = [pair(2.0, 0.0), 0.0, 0.0]
+    expected = (np.mean(by_image) + np.mean(by_sentence)) / 2
+    assert contrastive_loss(logits, true).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_noise_of_step_zero_leaves_a_picture_and_step_1000_drowns_it():
+    import torch
+
+    from tasks.multimodal.lab.training import noised
+
+    pixels = torch.full((2, 3, 32, 32), 1.5)
+    found = noised(pixels, torch.tensor([0, 1000]), torch.Generator().manual_seed(0))
+    assert torch.equal(found[0], pixels[0])
+    # Mean 1.5 * sqrt(kept) and variance 1 - kept, with kept = prod(1 - beta) = 0.081.
+    assert found[1].mean().item() == pytest.approx(0.43, abs=0.05)
+    assert found[1].var().item() == pytest.approx(0.92, abs=0.05)

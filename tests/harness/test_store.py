@@ -1,0 +1,145 @@
+"""The store: rows by the hash of what they depend on, resumable in chunks."""
+
+import json
+import multiprocessing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import plan
+from harness.errors import HarnessError
+from harness.store import Store, code_hash, link
+
+
+def doubled(calls):
+    def function(items, start):
+        calls.append((list(items), start))
+        return [{"value": 2 * item, "at": start + i} for i, item in enumerate(items)]
+
+    return function
+
+
+@settings(deadline=None, max_examples=40)
+@given(items=st.lists(st.integers(), max_size=12), chunk=st.integers(1, 13), stop=st.integers(0, 5))
+def test_rows_do_not_depend_on_where_a_computation_was_broken_off(
+    items, chunk, stop, tmp_path_factory
+):
+    store = Store(tmp_path_factory.mktemp("store"))
+    expected = [{"value": 2 * item, "at": i} for i, item in enumerate(items)]
+    calls = []
+
+    def breaking(part, start):
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return doubled(calls)(part, start)
+
+    try:
+        store.mapped("rows", {"a": 1}, items, breaking, chunk=chunk)
+    except KeyboardInterrupt:
+        pass
+    seen = []
+    assert store.mapped("rows", {"a": 1}, items, doubled(calls), chunk, seen.append) == expected
+    assert sum(seen) == len(items)
+    assert [item for part, _ in calls for item in part] == items  # each was computed once
+    store.mapped("rows", {"a": 1}, items, doubled(calls), chunk)
+    assert sum(len(part) for part, _ in calls) == len(items)
+
+
+def test_other_inputs_or_another_kind_are_other_rows(tmp_path):
+    calls = []
+    store = Store(tmp_path)
+    for kind, inputs in (("a", {"x": 1}), ("a", {"x": 2}), ("b", {"x": 1}), ("a", {"x": "1"})):
+        store.mapped(kind, inputs, [1], doubled(calls))
+    assert len(calls) == 4
+    store.mapped("a", {"x": 2}, [1], doubled(calls))
+    assert len(calls) == 4
+
+
+def test_a_function_that_forgets_a_row_is_an_error_and_nothing_is_kept(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(HarnessError, match="1 results for 2 items"):
+        store.mapped("rows", {}, [1, 2], lambda items, _: [{}])
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def test_rows_for_another_number_of_items_are_an_error(tmp_path):
+    store = Store(tmp_path)
+    store.mapped("rows", {}, [1, 2], doubled([]))
+    with pytest.raises(HarnessError, match="2 rows for 3 items: remove"):
+        store.mapped("rows", {}, [1, 2, 3], doubled([]))
+
+
+def _compute(root, gate):
+    def slow(items, start):
+        gate.wait()
+        return doubled([])(items, start)
+
+    for number in range(20):
+        Store(root).mapped("rows", {"number": number}, list(range(6)), slow, chunk=2)
+
+
+def test_two_runs_at_once_agree(tmp_path):
+    context = multiprocessing.get_context("fork")
+    gate = context.Barrier(2, timeout=20)
+    workers = [context.Process(target=_compute, args=(tmp_path, gate)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    for path in tmp_path.glob("rows/*/rows.jsonl"):
+        assert [json.loads(text)["value"] for text in path.open()] == [0, 2, 4, 6, 8, 10]
+
+
+def test_a_link_replaces_what_stood_there(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    place = tmp_path / "run" / "checkpoint"
+    link(tmp_path / "one", place)
+    link(tmp_path / "two", place)
+    assert place.resolve() == tmp_path / "two"
+    place.unlink()
+    place.mkdir()
+    (place / "file").write_text("copied")
+    link(tmp_path / "one", place)
+    assert place.resolve() == tmp_path / "one"
+
+
+def test_code_counts_by_content(tmp_path):
+    (tmp_path / "a.py").write_text("x = 1")
+    first = code_hash(tmp_path)
+    code_hash.cache_clear()
+    assert code_hash(tmp_path) == first
+    code_hash.cache_clear()
+    (tmp_path / "a.py").write_text("x = 2")
+    assert code_hash(tmp_path) != first
+
+
+def test_sources_of_our_plugins_are_their_own_rooms():
+    from harness.registry import HOME, load
+
+    methods = {name: load("methods", name) for name in ("aspo", "dpo", "base")}
+    made = {name: cls(cls.Config()) for name, cls in methods.items()}
+    assert plan.sources(made["aspo"]) == [HOME / "methods/aspo"]
+    assert plan.sources(made["dpo"]) == [HOME / "methods/aspo"]
+    assert plan.sources(made["base"]) == [HOME / "methods/base.py"]
+    assert plan.sources(load("tasks", "pope")) == [HOME / "tasks/multimodal"]
+
+
+@pytest.mark.parametrize(
+    ("module", "found"),
+    [("alone", "alone.py"), ("whole", "whole"), ("whole.part", "whole"), ("whole.deep.x", "whole")],
+)
+def test_sources_of_a_stranger_are_its_whole_package(module, found, tmp_path, monkeypatch):
+    import importlib
+    import sys
+
+    for file in ("alone.py", "whole/__init__.py", "whole/part/__init__.py", "whole/deep/x.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("class Thing:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    thing = importlib.import_module(module).Thing()
+    assert plan.sources(thing) == [tmp_path / found]
+    for name in ("alone", "whole", "whole.part", "whole.deep", "whole.deep.x"):
+        sys.modules.pop(name, None)
