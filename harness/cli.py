@@ -238,12 +238,15 @@ def _main_process() -> bool:
 
 def main() -> None:
     """The entry point: errors of the user are one line and exit status 2."""
+    interrupted = "interrupted: the same command continues where it stopped."
     try:
         status = app(standalone_mode=False)
+        if status == 130:  # Typer ends so where it met the interrupt itself
+            _fail(interrupted, 130)
     except HarnessError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        _fail("interrupted: the same command continues where it stopped.", 130)
+        _fail(interrupted, 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -251,7 +254,7 @@ def main() -> None:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             _fail(str(error.format_message()))
         if type(error).__name__ == "Abort":
-            _fail("interrupted: the same command continues where it stopped.", 130)
+            _fail(interrupted, 130)
         raise
     sys.exit(status if isinstance(status, int) else 0)
 

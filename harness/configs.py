@@ -28,7 +28,7 @@ def run_config(given: Mapping[str, Any], file: Path | None = None) -> RunConfig:
         if isinstance(values.get(field), Mapping) and isinstance(said.get(field), Mapping):
             values[field] = {**flat(said[field]), **flat(values[field])}
     if isinstance(values.get("set"), Mapping):
-        values["set"] = {key: _value(value) for key, value in flat(values["set"]).items()}
+        values["set"] = {key: read_value(value) for key, value in flat(values["set"]).items()}
         _check_finite(values["set"])
     place = f"{file}: " if file else ""
     for field in values:
@@ -67,7 +67,7 @@ def _read(file: Path) -> dict[str, Any]:
     return values
 
 
-def _value(value: Any) -> Any:
+def read_value(value: Any) -> Any:
     """A value of the command line as YAML reads it; a file's values are already read."""
     if not isinstance(value, str):
         return value

@@ -28,7 +28,8 @@ from harness.task import Prediction
 
 SCORING_CODE = (ENGINE / "task.py", ENGINE / "models")
 DISK_ERRORS = {
-    getattr(errno, name) for name in "ENOSPC EDQUOT EFBIG EROFS EACCES EPERM ENOTDIR EEXIST".split()
+    getattr(errno, name)
+    for name in ["ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST"]
 }
 DISK_SIGNS = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "PytorchStreamWriter")
 """What libraries say of a disk in their own kinds of error."""

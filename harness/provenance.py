@@ -4,9 +4,11 @@ import shlex
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from harness.configs import read_value
 from harness.files import recorded_name
-from harness.schema import Provenance, RunConfig
+from harness.schema import Provenance, RunConfig, canonical_json
 from harness.store import code_hash, package_versions
 
 
@@ -32,14 +34,20 @@ def command(config: RunConfig) -> str:
             continue
         if isinstance(value, dict):
             for key, item in value.items():
-                shown = recorded_name(item) if isinstance(item, str) else item
-                parts += [f"--{name}", f"{key}={shown}"]
+                parts += [f"--{name}", f"{key}={_word(item)}"]
         elif isinstance(value, list):
             counting = name == "seeds" and value == list(range(len(value)))
             parts += [f"--{name}", str(len(value)) if counting else ",".join(map(str, value))]
         else:
             parts += [f"--{name}", recorded_name(str(value))]
     return shlex.join(parts)
+
+
+def _word(value: Any) -> str:
+    """A setting's value as the command line reads it back."""
+    if isinstance(value, str) and read_value(value) == value:
+        return recorded_name(value)
+    return canonical_json(value)
 
 
 @cache

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -74,7 +74,7 @@ class RunConfig(Strict):
     """Training set instead of the preset's: embedded name, file or hub name."""
     source: dict[str, str] = {}
     """Task -> file or folder with its items instead of the card's source."""
-    split: str = "test"
+    split: Literal["test", "dev"] = "test"
     """Which split of the tasks: `test`, or `dev` for every choice one makes."""
     seeds: Seeds = [0]
     """Seeds of the training; an integer n means 0 .. n-1."""

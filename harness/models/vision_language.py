@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL.Image import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -37,7 +37,7 @@ class VisionLanguage:
 
     role = "vision-language"
 
-    def __init__(self, module: nn.Module, processor: Any, batch_size: int = 64) -> None:
+    def __init__(self, module: Any, processor: Any, batch_size: int = 64) -> None:
         self.module = module
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -51,7 +51,7 @@ class VisionLanguage:
         cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "VisionLanguage":
         """Read a Hugging Face folder (or hub name) onto a device."""
-        module = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
+        module: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
         return cls(module.to(device).eval(), AutoProcessor.from_pretrained(folder))
 
     def save(self, folder: Path) -> None:

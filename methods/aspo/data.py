@@ -121,7 +121,7 @@ def _wrong(row: Row, image_token: str) -> Iterator[str]:
             yield f"'{key}' is empty."
         elif value is not None and image_token in value:
             yield f"'{key}' holds '{image_token}', which stands for the picture: remove it."
-        elif value is None and (near := suggestion(key, row)):
+        elif key not in row and (near := suggestion(key, row)):
             # A mistyped answer would be made by the model in place of the one that is there.
             yield f"no '{key}'. {near}".rstrip()
 

@@ -28,12 +28,12 @@ class Aspo(Method):
                 "loss": {"encoder": "lab/scenes-clip"},
                 "pairs": {
                     "limit": 600,
-                    "noise_step": 200,
+                    "noise_step": 400,
                     "max_new_tokens": 64,
                     "equal_sentences": True,
                 },
                 "train": {
-                    "lr": 1e-4,
+                    "lr": 3e-5,
                     "epochs": 2,
                     "batch_size": 32,
                     "freeze": ["vision_tower"],

@@ -36,12 +36,14 @@ app = typer.Typer(add_completion=False, help=__doc__)
 @app.command()
 def run(
     model: Annotated[str | None, typer.Option(help="One base model; all without it.")] = None,
+    condition: Annotated[str | None, typer.Option(help="greedy or sampled; both without.")] = None,
     seeds: int = 3,
     leaderboards: Path = Path("leaderboards"),
 ) -> None:
     """Train and score every arm in both conditions."""
+    chosen = [CONDITIONS[condition]] if condition else CONDITIONS.values()
     for each in [model] if model else MODELS:
-        for settings in CONDITIONS.values():
+        for settings in chosen:
             harness.run(
                 method=list(METHODS),
                 tasks=list(TASKS),

@@ -13,7 +13,6 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("harness", "methods", "tasks")
 GROUND = ("schema", "errors", "stats", "files")
 IMPURE = {"io", "os", "pathlib", "shutil", "subprocess", "tempfile", "transformers", "socket"}
-DEVICE = {"cuda", "cpu", "to", "device"}
 
 
 def name_of(path: Path) -> str:
@@ -67,10 +66,9 @@ def test_the_rooms_are_there():
     assert "multimodal" in subpackages("tasks")
 
 
-def test_relative_imports_are_resolved(tmp_path):
-    plugin = ROOT / "methods" / "aspo" / "plugin.py"
-    assert "methods.aspo.config" in set(imports(plugin)) | {"methods.aspo.config"}
-    assert any(within(module, "harness.method") for module in imports(plugin))
+def test_imports_are_read():
+    plugin = set(imports(ROOT / "methods" / "aspo" / "plugin.py"))
+    assert {"harness.method", "methods.aspo.config", "methods.aspo.data"} <= plugin
 
 
 def test_the_engine_imports_neither_methods_nor_tasks():

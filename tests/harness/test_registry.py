@@ -68,7 +68,7 @@ def site(tmp_path_factory):
 
 
 def harness(*arguments, site=None, cwd=None):
-    path = os.pathsep.join(map(str, filter(None, [site])))
+    path = os.pathsep.join(map(str, filter(None, [site, os.environ.get("PYTHONPATH")])))
     return subprocess.run(
         [sys.executable, "-m", "harness", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path},
@@ -158,7 +158,7 @@ def test_a_plugin_cannot_take_a_verb_of_the_engine(site):
 
 
 def test_a_mistake_in_a_plugins_command_is_one_line(site):
-    assert "weigh" in error(harness("scales", "wegh", site=site)) or True
+    assert "wegh" in error(harness("scales", "wegh", site=site))
     assert "WHAT" in error(harness("scales", "weigh", site=site)).upper()
 
 
@@ -203,7 +203,7 @@ def test_every_registered_plugin_of_ours_has_a_summary(kind):
 
 
 def test_an_unknown_name_gets_a_suggestion():
-    with pytest.raises(PluginError, match="no task 'mmbnch'. Did you mean 'mmbench'?"):
+    with pytest.raises(PluginError, match=r"no task 'mmbnch'\. Did you mean 'mmbench'\?"):
         registry.find("tasks", "mmbnch")
 
 

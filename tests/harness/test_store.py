@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -34,10 +35,8 @@ def test_rows_do_not_depend_on_where_a_computation_was_broken_off(
             raise KeyboardInterrupt
         return doubled(calls)(part, start)
 
-    try:
+    with suppress(KeyboardInterrupt):
         store.mapped("rows", {"a": 1}, items, breaking, chunk=chunk)
-    except KeyboardInterrupt:
-        pass
     seen = []
     assert store.mapped("rows", {"a": 1}, items, doubled(calls), chunk, seen.append) == expected
     assert sum(seen) == len(items)

@@ -1,0 +1,300 @@
+"""ASPO at full size with random weights: how fast a card trains, and in how much memory.
+
+`python -m methods.aspo.fullsize` builds LLaVA-1.5-7B on the GPU in bf16 and trains LoRA adapters
+on synthetic pairs by the house's own batches, reference, loss and trainer; `--size tiny` does the
+same on a CPU in seconds. It prints a Markdown row and JSON.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers.trainer_utils import SaveStrategy
+
+from harness.dataset import EmbeddedDataset
+from harness.method import MethodConfig
+from harness.settings import Lora, TrainSettings
+from harness.store import Store
+from harness.training import Fit, _arguments, _Rows, _Trainer, prepare
+from methods.aspo.config import LossSettings
+from methods.aspo.data import Batches, Example
+from methods.aspo.plugin import LANGUAGE_MODEL_LAYERS
+from methods.aspo.prepare import reference_log_probs
+from methods.aspo.step import pair_loss
+from methods.aspo.synthetic import (
+    SIZES,
+    Flops,
+    SyntheticModel,
+    random_pairs,
+    sequence_flops,
+)
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate")
+REPORTED = {"lr", "batch_size", "micro_batch", "gradient_checkpointing", "lora"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run measured. Rates are of the median step after the warm-up."""
+
+    size: str
+    device: str
+    versions: dict[str, str]
+    parameters: int
+    trained_parameters: int
+    train: dict[str, Any]
+    """Batch, micro-batch, rate and adapters: `TrainSettings`."""
+    steps: int
+    tokens_per_step: float
+    """Tokens of text and pictures, padding left out."""
+    answer_tokens_per_step: float
+    model_flops_per_step: float
+    recomputed_flops_per_step: float
+    seconds_per_step: float
+    tokens_per_second: float
+    model_tflops: float
+    """Operations per second in 10^12, each counted once: `sequence_flops`."""
+    hardware_tflops: float
+    """With what gradient checkpointing computes again."""
+    matmul_tflops: float
+    """The card's measured peak in this run: large matrix products in the same precision."""
+    model_share: float
+    hardware_share: float
+    peak_memory_gib: float
+    losses: list[float]
+    """Of every step."""
+
+    def row(self) -> str:
+        """The report as a row of the table that `HEAD` begins."""
+        cells = (
+            self.device,
+            self.size,
+            f"{self.parameters / 1e9:.2f}B + {self.trained_parameters / 1e9:.2f}B",
+            f"{self.train['batch_size']} ({self.train['micro_batch']})",
+            f"{self.tokens_per_second:,.0f}",
+            f"{self.model_tflops:.3g} ({self.model_share:.0%})",
+            f"{self.hardware_tflops:.3g} ({self.hardware_share:.0%})",
+            f"{self.matmul_tflops:.3g}",
+            f"{self.peak_memory_gib:.1f} GiB",
+            f"{self.losses[0]:.3f} -> {self.losses[-1]:.3f}",
+        )
+        return f"| {' | '.join(cells)} |"
+
+
+HEAD = """\
+| device | size | weights + LoRA | pairs per step (pass) | tokens/s | model TFLOP/s (of peak)\
+ | with recompute (of peak) | matmul peak | peak memory | loss |
+|---|---|---|---|---|---|---|---|---|---|"""
+
+
+class _Clock(TrainerCallback):
+    """Seconds of every step, and the loss that the trainer logs after it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: list[float] = []
+        self.losses: list[float] = []
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self._started = _now(self.device)
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.seconds.append(_now(self.device) - self._started)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if "loss" in (logs or {}):
+            self.losses.append(float(logs["loss"]))
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """Build, train and measure as the command line says."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    peak = matmul_tflops(device, dtype)
+    set_seed(options.seed)
+    model = SyntheticModel(SIZES[options.size], device, dtype)
+    parameters = sum(parameter.numel() for parameter in model.module.parameters())
+    settings = train_settings(options)
+    with tempfile.TemporaryDirectory() as folder:
+        fit = _fit(model, Path(folder), options.seed)
+        batches = Batches(fit.model, None, fit.dataset)
+        examples = _examples(fit, batches, options)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        clock = train(fit, examples, batches, settings, options.steps)
+    step = _mean_step(batches, examples, options)
+    seconds = median(clock.seconds[options.warm_up :])
+    model_tflops = step.flops.model / seconds / 1e12
+    hardware_tflops = step.flops.hardware / seconds / 1e12
+    trained = [p.numel() for p in fit.model.module.parameters() if p.requires_grad]
+    return Report(
+        size=options.size,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        versions={"python": platform.python_version(), **{n: version(n) for n in PACKAGES}},
+        parameters=parameters,
+        trained_parameters=sum(trained),
+        train=settings.model_dump(mode="json", include=REPORTED),
+        steps=len(clock.seconds),
+        tokens_per_step=step.tokens,
+        answer_tokens_per_step=step.answer_tokens,
+        model_flops_per_step=step.flops.model,
+        recomputed_flops_per_step=step.flops.recomputed,
+        seconds_per_step=seconds,
+        tokens_per_second=step.tokens / seconds,
+        model_tflops=model_tflops,
+        hardware_tflops=hardware_tflops,
+        matmul_tflops=peak,
+        model_share=model_tflops / peak,
+        hardware_share=hardware_tflops / peak,
+        peak_memory_gib=peak_memory_gib(device),
+        losses=clock.losses,
+    )
+
+
+def train_settings(options: argparse.Namespace) -> TrainSettings:
+    """The paper profile's training with what the command line changes."""
+    size = SIZES[options.size]
+    rank = options.rank or size.rank
+    return TrainSettings(
+        lr=options.lr or size.lr,
+        batch_size=options.batch_size,
+        micro_batch=min(options.micro_batch, options.batch_size),
+        schedule="constant",
+        precision="auto",
+        gradient_checkpointing=True,
+        lora=Lora(r=rank, alpha=2 * rank, targets=LANGUAGE_MODEL_LAYERS),
+    )
+
+
+def train(
+    fit: Fit, examples: Sequence[Example], batches: Batches, settings: TrainSettings, steps: int
+) -> _Clock:
+    """As `Fit.train`, with a clock and without checkpoints: adapters and optimizer of rank 1,024
+    are 30 GB."""
+    prepare(fit.model, settings)
+    arguments = _arguments(settings, fit.seed, fit.folder, fit.device)
+    arguments.max_steps = steps
+    arguments.save_strategy = SaveStrategy.NO
+    clock = _Clock(fit.device)
+    trainer = _Trainer(
+        model=fit.model.module,
+        args=arguments,
+        train_dataset=_Rows(examples),
+        data_collator=batches.collate,
+        callbacks=[clock],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.loss = pair_loss(LossSettings())
+    trainer.train()
+    return clock
+
+
+def matmul_tflops(device: torch.device, dtype: torch.dtype, rounds: int = 20) -> float:
+    """The best of some products of large square matrices, in 10^12 operations per second."""
+    width = 8192 if device.type == "cuda" else 1024
+    left, right = (torch.randn(width, width, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(rounds):
+        started = _now(device)
+        left @ right
+        best = min(best, _now(device) - started)
+    return 2 * width**3 / best / 1e12
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Of the training, as the device's allocator saw it; of the whole process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _fit(model: Any, folder: Path, seed: int) -> Fit:
+    return Fit(
+        config=MethodConfig(),
+        model=model,
+        dataset=EmbeddedDataset("synthetic", {"train": list}),
+        rows=[],
+        seed=seed,
+        folder=folder,
+        store=Store(folder / "store"),
+        inputs={},
+        resolve=str,
+    )
+
+
+def _examples(fit: Fit, batches: Batches, options: argparse.Namespace) -> list[Example]:
+    """Pairs with their reference from the model itself, and random similarities."""
+    made = random_pairs(options.pairs, SIZES[options.size], options.seed)
+    references = reference_log_probs(fit, made, batches, min(options.micro_batch, options.pairs))
+    generator = torch.Generator().manual_seed(options.seed)
+    return [
+        Example(pair, one["chosen"], one["rejected"], scores)
+        for pair, one in zip(made, references, strict=True)
+        for scores in [torch.rand(len(pair.sentences), generator=generator).tolist()]
+    ]
+
+
+class _Step(NamedTuple):
+    flops: Flops
+    tokens: float
+    answer_tokens: float
+
+
+def _mean_step(batches: Batches, examples: Sequence[Example], options: argparse.Namespace) -> _Step:
+    """Operations and tokens of a step of pairs of mean length."""
+    size = SIZES[options.size]
+    encoded = [one for example in examples for one in batches.encode(example.pair)[:2]]
+    lengths = [(len(one.input_ids), len(one.spans)) for one in encoded]
+    flops = [sequence_flops(size, options.rank or size.rank, *length) for length in lengths]
+    share = options.batch_size / len(examples)
+    model, recomputed, tokens, answers = (
+        share * sum(column) for column in (*zip(*flops, strict=True), *zip(*lengths, strict=True))
+    )
+    return _Step(Flops(model, recomputed), tokens, answers)
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m methods.aspo.fullsize", description=__doc__)
+    add = parser.add_argument
+    add("--size", choices=SIZES, default="7b")
+    add("--steps", type=int, default=12, help="optimizer steps (default: 12)")
+    add("--warm-up", type=int, default=2, help="steps whose time does not count (default: 2)")
+    add("--pairs", type=int, default=32, help="different pairs, seen in turn (default: 32)")
+    add("--batch-size", type=int, default=16, help="pairs of a step (default: 16)")
+    add("--micro-batch", type=int, default=4, help="pairs of a forward pass (default: 4)")
+    add("--rank", type=int, help="of LoRA; alpha is twice as much (default: the size's)")
+    add("--lr", type=float, help="learning rate (default: the size's)")
+    add("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    if options.pairs % options.batch_size:
+        parser.error("--pairs must be a multiple of --batch-size")
+    if options.steps <= options.warm_up:
+        parser.error("--steps must be more than --warm-up")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    report = measure(parsed(arguments))
+    print(f"{HEAD}\n{report.row()}\n\n{json.dumps(asdict(report))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""`python -m tests.benchmarks [NAME ...]`: measure, print a table, record or check it."""
+
+import argparse
+import importlib
+import shlex
+import sys
+from pathlib import Path
+
+import torch
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+from harness.processes import quiet_libraries
+from tests.benchmarks.measure import HEAD, Comparison, machine
+
+NAMES = ("aspo_step", "trl_step", "evaluation", "start_up")
+"""Modules with a `run(rounds)` that gives comparisons."""
+RESULTS = Path(__file__).parent / "RESULTS.md"
+NOTES = """\
+A ratio is ours / peer of one round, both run in turn with the order changed from round to round
+after a warm-up; the table shows medians, and the least and greatest ratio. Seconds depend on what
+else the machine does, ratios hardly.
+
+- **ASPO step, DPO step**: forward, backward, clipped gradient and AdamW by the house's trainer,
+  fp32. Lab: 32 pairs of the model's own answers; otherwise a LLaVA of 20 million random weights
+  with 8 pairs of 48 prompt (16 of them image) and 96 to 128 answer tokens.
+- **TRL**: `DPOTrainer.training_step` and the same optimizer loop on that LLaVA, batch, reference
+  and precision; both sides' first loss is equal within 1e-4 or the run stops. TRL's head is
+  chunked too, but off Triton devices it projects prompt and padding as well and computes entropy,
+  mean logit and top-1 for its log; on a GPU the gap is narrower than here.
+- **Peak memory**: `VmHWM` of a fresh process in its first two steps less `VmRSS` before the
+  first (interpreter, libraries, weights, batch, trainer); what is left is activations, vocabulary
+  projection, gradients and AdamW's state, on both sides. Three processes each.
+- **Evaluation**: `pipeline.predict` with an empty store, and scoring with its intervals, against
+  processor, `generate` and decode in batches of the same size and `max_new_tokens`, greedy, one
+  model in memory; the answers are equal or the run stops.
+- **Start-up**: whole processes, warm file cache; the goal is for an idle machine.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES) + "; else all")
+    parser.add_argument("--rounds", type=int, default=7, help="measurements of each (default: 7)")
+    parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
+    parser.add_argument("--record", action="store_true", help=f"write {RESULTS.name}")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a bound is missed")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in NAMES]
+    if unknown or options.rounds < 1:
+        parser.error(f"no benchmark {', '.join(unknown)}" if unknown else "--rounds: 1 or more")
+    if options.record and options.names:
+        parser.error("--record takes all benchmarks: a table of one machine and one run")
+    found = measured(options)
+    print(f"\n{table(found)}")
+    if options.record:
+        RESULTS.write_text(report(found), encoding="utf-8")
+    if options.check and any(comparison.missed for comparison in found):
+        sys.exit(1)
+
+
+def measured(options: argparse.Namespace) -> list[Comparison]:
+    """Run the benchmarks asked for, a row printed as it is done."""
+    quiet_libraries()
+    set_verbosity_error()
+    disable_progress_bar()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    found = []
+    for name in options.names or NAMES:
+        for comparison in importlib.import_module(f"tests.benchmarks.{name}").run(options.rounds):
+            print(comparison.row(), flush=True)
+            found.append(comparison)
+    return found
+
+
+def table(found: list[Comparison]) -> str:
+    return "\n".join([HEAD, *(comparison.row() for comparison in found)])
+
+
+def report(found: list[Comparison]) -> str:
+    """The recorded table with what it takes to measure it again."""
+    command = shlex.join(["python", "-m", "tests.benchmarks", *sys.argv[1:]])
+    return (
+        f"# Benchmarks\n\n`{command}` on {machine(torch.get_num_threads())}\n\n"
+        f"{table(found)}\n\n{NOTES}"
+    )
+
+
+if __name__ == "__main__":
+    main()
