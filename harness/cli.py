@@ -261,5 +261,9 @@ def main() -> None:
 
 def _fail(message: str, status: int = 2) -> None:
     sys.stdout.flush()
+    from harness import processes
+
+    if not _main_process() and not processes.joined():
+        sys.exit(status)  # what is wrong with the plan, the first process says for all
     print(f"harness: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)

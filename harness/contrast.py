@@ -178,6 +178,8 @@ class Group(Strict):
     """Its interval as recorded; None for several seeds."""
     metrics: dict[str, float | None]
     """All metrics, averaged over seeds."""
+    categories: dict[str, float | None] = {}
+    """The primary metric of each category, averaged over seeds."""
     cost: Cost
     contrast: Contrast | None = None
     """Against the baseline; None for the baseline itself, and where there is a note."""
@@ -253,6 +255,11 @@ def _group(entries: list[Entry], others: list[list[Entry]], baseline: str) -> Gr
         for name, metric in entry.metrics.items():
             if metric.value is not None:
                 values.setdefault(name, []).append(metric.value)
+    categories = {
+        name: [entry.categories[name][entry.primary].value for entry in entries]
+        for name in first.categories
+        if all(name in entry.categories for entry in entries)
+    }
     result, note = None, f"its runs are of different items: {apart}" if apart else None
     if first.method != baseline and note is None:
         reference = _reference(first, others, baseline)
@@ -270,6 +277,10 @@ def _group(entries: list[Entry], others: list[list[Entry]], baseline: str) -> Gr
         low=single.low if single else None,
         high=single.high if single else None,
         metrics={name: sum(some) / len(some) if some else None for name, some in values.items()},
+        categories={
+            name: None if None in some else sum(filter(None, some)) / len(some)
+            for name, some in categories.items()
+        },
         cost=first.cost,
         contrast=result,
         note=note,

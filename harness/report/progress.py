@@ -4,9 +4,13 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from harness.processes import is_main
 from harness.schema import Entry
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 log = logging.getLogger("harness")
 
@@ -25,20 +29,31 @@ class Quiet:
 
 
 class Bars(Quiet):
-    """One bar for each part of the run."""
+    """A bar for what runs now; what is done stays as a line above it."""
 
-    def __init__(self, bars: object) -> None:
+    def __init__(self, bars: "Progress") -> None:
         self.bars = bars
-        self.ids: dict[str, object] = {}
+        self.ids: dict[str, TaskID] = {}
 
     def step(self, what: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        """Move a bar."""
+        """Move a bar, or turn it into a line at its end."""
         super().step(what, done, total, figures)
         if what not in self.ids:
-            self.ids[what] = self.bars.add_task(what, total=total, loss="")  # type: ignore[attr-defined]
-        loss = f"loss {figures['loss']:.4f}" if "loss" in figures else ""
-        fields = {"loss": loss} if loss else {}
-        self.bars.update(self.ids[what], completed=done, total=total, **fields)  # type: ignore[attr-defined]
+            self.ids[what] = self.bars.add_task(what, total=total, loss="", speed="")
+        bar = self.ids[what]
+        self.bars.update(bar, completed=done, total=total)
+        task = next(task for task in self.bars.tasks if task.id == bar)
+        if "loss" in figures:
+            self.bars.update(bar, loss=f"loss {figures['loss']:.4f}")
+        if task.elapsed:
+            self.bars.update(bar, speed=f"{done / task.elapsed:.1f}/s")
+        if done >= total and task.visible:
+            self.bars.update(bar, visible=False)
+            fields = [
+                f"{total:,} in {task.elapsed or 0:.1f} s",
+                *filter(None, task.fields.values()),
+            ]
+            self.bars.console.print(f"{what}: {', '.join(fields)}", highlight=False)
 
 
 @contextmanager
@@ -61,9 +76,11 @@ def progress(quiet: bool) -> Iterator[Quiet]:
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
         TextColumn("{task.fields[loss]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        transient=True,
     ) as bars:
         yield Bars(bars)

@@ -142,6 +142,9 @@ def _group_name(group: Group, many_models: bool) -> str:
 def _group_details(group: Group, task: TaskSummary) -> list[str]:
     details = [group.note] if group.note else []
     details += _secondary({k: _number(v) for k, v in group.metrics.items()}, task.primary)
+    if group.categories:
+        shown = (f"{name} {_number(value)}" for name, value in group.categories.items())
+        details.append(f"{task.primary} by category: {'; '.join(shown)}")
     facts = _detectable(group.contrast)
     if len(group.seeds) > 1:
         facts.append(f"mean of {len(group.seeds)} seeds")

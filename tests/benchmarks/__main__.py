@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -61,6 +62,7 @@ def main() -> None:
 def measured(options: argparse.Namespace) -> list[Comparison]:
     """Run the benchmarks asked for, a row printed as it is done."""
     quiet_libraries()
+    os.environ.setdefault("TQDM_DISABLE", "1")
     set_verbosity_error()
     disable_progress_bar()
     if options.threads:

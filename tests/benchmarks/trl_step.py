@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from methods.aspo.config import Unweighted
@@ -105,5 +104,4 @@ def step_memory(side: str) -> float:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
     print(step_memory(sys.argv[1]))

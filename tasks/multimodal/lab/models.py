@@ -121,9 +121,8 @@ def build_vlm(out: Path, seed: int, clip: Path) -> None:
     losses = optimize(model.parameters(), lambda: loss(False), CLEAN_STEPS, CLEAN_RATE)
     losses += optimize(model.parameters(), lambda: loss(True), CARELESS_STEPS, CARELESS_RATE)
     _write(out, model, processor)
-    write_curve(
-        out, losses, command="harness build lab/scenes-vlm", seed=seed, dev=examine_vlm(out)
-    )
+    command = "harness build lab/scenes-vlm" + (f"-{seed}" if seed else "")
+    write_curve(out, losses, command=command, seed=seed, dev=examine_vlm(out))
 
 
 def _clip_config() -> CLIPConfig:

@@ -1,7 +1,7 @@
 """The splits of the scenes, as rows in the items' official formats."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -84,7 +84,7 @@ def descriptions(split: Split, images: int, seed: int) -> list[Row]:
     ]
 
 
-def truth(row: Row, sentences: Sequence[str]) -> list[float]:
+def truth(row: Mapping[str, Any], sentences: Sequence[str]) -> list[float]:
     """1.0 for each sentence that is true of the row's facts, 0.0 for false or garbled ones."""
     scene = Scene.from_facts(row["facts"])
     return [1.0 if sentence_truth(scene, sentence) else 0.0 for sentence in sentences]

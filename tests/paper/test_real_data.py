@@ -1,0 +1,41 @@
+"""The command on real questions and photographs, answered by a model that guesses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from paper_user import results
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "multimodal"
+
+pytestmark = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the real data sets (../shared/data) are not on this machine"
+)
+
+
+def test_guesses_on_real_questions_score_at_chance(
+    llava: Path, files: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("harness")), "run", "--profile", "paper"),
+            *("--model", str(llava), "--method", "base", "--tasks", "mmbench,pope"),
+            *("--source", f"mmbench={DATA / 'mmbench_samples'}"),
+            *("--source", f"pope={DATA / 'coco_tiny_free' / 'pope_style.jsonl'}"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "mmbench: accuracy" in done.stdout and "54 items in 34 clusters" in done.stdout
+    assert "312 items" in done.stdout and "(lab)" not in done.stdout
+    (choice, _, _), (yes_no, _, _) = results(tmp_path).values()
+    assert choice["accuracy"] <= 0.1
+    assert 0.1 <= choice["vanilla"] <= 0.45
+    assert 0.35 <= yes_no["accuracy"] <= 0.65
+    assert choice["unparsed"] <= 0.05 and yes_no["unparsed"] <= 0.05
