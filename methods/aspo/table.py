@@ -67,25 +67,35 @@ def show(leaderboards: Path = Path("leaderboards"), seeds: int = 3) -> None:
 def _table(
     boards: dict[str, list[Entry]], settings: dict[str, object], seeds: Sequence[int]
 ) -> list[str]:
-    heads = [f"{task} {metric}" for task in TASKS for metric in COLUMNS[task]]
-    against = [f"{task}, minus {other}" for task in TASKS for other in ("base", "dpo")]
-    lines = [" | ".join(["| method", *heads, *against]) + " |"]
-    lines.append("|---" * (1 + len(heads) + len(against)) + "|")
+    """Values of every arm, then its differences from the base and from DPO."""
     base = {task: _repeated(boards[task], seeds) for task in TASKS}
-    dpo = {task: _runs(boards[task], "dpo", settings, seeds) for task in TASKS}
-    for method in ("base", *METHODS):
-        cells = [method]
-        runs = {
-            task: base[task] if method == "base" else _runs(boards[task], method, settings, seeds)
-            for task in TASKS
-        }
-        for task in TASKS:
-            cells += [_mean(runs[task], metric) for metric in COLUMNS[task]]
-        for task in TASKS:
-            for name, other in (("base", base[task]), ("dpo", dpo[task])):
-                cells.append("" if method in ("base", name) else _difference(other, runs[task]))
-        lines.append("| " + " | ".join(cells) + " |")
+    runs = {
+        method: {task: _runs(boards[task], method, settings, seeds) for task in TASKS}
+        for method in METHODS
+    }
+    columns = [(task, metric) for task in TASKS for metric in COLUMNS[task]]
+    lines = _head("method", *(f"{task} {metric}" for task, metric in columns))
+    for method, entries in {"base": base, **runs}.items():
+        lines.append(_row(method, *(_mean(entries[task], metric) for task, metric in columns)))
+    contrasts = [(task, other) for task in TASKS for other in ("base", "dpo")]
+    lines += ["", *_head("method", *(f"{task}, minus {other}" for task, other in contrasts))]
+    for method, entries in runs.items():
+        cells = [
+            ""
+            if method == other
+            else _difference({"base": base, **runs}[other][task], entries[task])
+            for task, other in contrasts
+        ]
+        lines.append(_row(method, *cells))
     return lines
+
+
+def _head(*cells: str) -> list[str]:
+    return [_row(*cells), "|---" * len(cells) + "|"]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _runs(
