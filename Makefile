@@ -9,7 +9,7 @@ run: $(VENV)/.installed
 	$(BIN)/harness run --method aspo --tasks mmbench,pope
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

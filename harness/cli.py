@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +55,9 @@ app = typer.Typer(
 )
 
 Pairs = list[str]
+
+PATIENCE = 5
+"""Seconds that another process than the first waits before it says what went wrong."""
 
 
 @app.command()
@@ -193,7 +197,7 @@ def show(name: Annotated[str, typer.Argument(help="A method, task, dataset or mo
     if not found:
         known = [each for kind in registry.KINDS for each in registry.names(kind)]
         raise HarnessError(
-            f"no plugin '{name}'. {suggestion(name, known)}`harness list` shows all."
+            f"no plugin '{name}'. {suggestion(name, known)}`harness list tasks` shows the tasks."
         )
     from harness.report.show import show_text
 
@@ -261,9 +265,8 @@ def main() -> None:
 
 def _fail(message: str, status: int = 2) -> None:
     sys.stdout.flush()
-    from harness import processes
-
-    if not _main_process() and not processes.joined():
-        sys.exit(status)  # what is wrong with the plan, the first process says for all
+    if not _main_process():
+        # Where the first process fails as well, it speaks for all: torchrun then ends the others.
+        time.sleep(PATIENCE)
     print(f"harness: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)

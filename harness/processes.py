@@ -1,7 +1,6 @@
 """The processes of a run: one, or those that torchrun started. Imports torch only for several."""
 
 import os
-import sys
 
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -47,15 +46,6 @@ def start() -> None:
         from accelerate import PartialState
 
         PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(seconds=PATIENCE))
-
-
-def joined() -> bool:
-    """Whether the processes have found each other: until then all do the same."""
-    if "torch.distributed" not in sys.modules:
-        return False
-    import torch.distributed
-
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def wait() -> None:

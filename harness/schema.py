@@ -193,7 +193,7 @@ class Provenance(Strict):
     commit: str | None
     dirty: bool
     code: str
-    """Hash of the engine's and the plugins' sources."""
+    """Hash of the engine's sources."""
     packages: dict[str, str]
     command: str
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import RandomSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from harness import processes
@@ -98,6 +99,7 @@ class Fit:
                 f"{len(rows)} training rows are fewer than one batch of {settings.batch_size}: "
                 "give more data, or --set train.batch_size=..."
             )
+        set_seed(self.seed)  # adapters start at random
         prepare(self.model, settings)
         arguments = _arguments(settings, self.seed, self.folder / "steps", self.device)
         trainer = _Trainer(
@@ -109,6 +111,7 @@ class Fit:
         )
         trainer.remove_callback(PrinterCallback)
         trainer.loss = loss
+        trainer.batch_size = settings.batch_size
         set_seed(self.seed)
         trainer.train(resume_from_checkpoint=_last_checkpoint(self.folder / "steps"))
         self.model.module = trainer.accelerator.unwrap_model(trainer.model)
@@ -127,8 +130,6 @@ def prepare(model: Any, settings: TrainSettings) -> None:
     for name, parameter in module.named_parameters():
         if any(part in name for part in settings.freeze):
             parameter.requires_grad_(False)
-    if settings.gradient_checkpointing and settings.lora is not None:
-        module.enable_input_require_grads()
 
 
 def adapt(module: nn.Module, lora: Lora) -> nn.Module:
@@ -156,12 +157,20 @@ class _Trainer(Trainer):
     """Takes the loss of a method; a loss is the mean of its batch, so accumulation divides it."""
 
     loss: Loss
+    batch_size: int
     loss_is_scaled_for_ga = False
 
     def __init__(self, **keywords: Any) -> None:
         super().__init__(**keywords)
         self.model_accepts_loss_kwargs = False
         self._scalars: dict[str, list[Tensor]] = defaultdict(list)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> RandomSampler:  # type: ignore[override]
+        """Rows in random order, those left out of an epoch that fill no whole batch: else
+        accumulation would end each epoch with a step of fewer rows."""
+        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
+        whole = len(rows) - len(rows) % self.batch_size
+        return RandomSampler(rows, num_samples=whole)
 
     def compute_loss(  # type: ignore[override]
         self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any

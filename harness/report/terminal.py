@@ -25,6 +25,10 @@ GAP = "  "
 INDENT = "    "
 
 
+CATEGORIES = 8
+"""More categories than this are left to the leaderboard."""
+
+
 @dataclass
 class Line:
     """One row of a table: aligned cells, and details wrapped below them."""
@@ -142,7 +146,7 @@ def _group_name(group: Group, many_models: bool) -> str:
 def _group_details(group: Group, task: TaskSummary) -> list[str]:
     details = [group.note] if group.note else []
     details += _secondary({k: _number(v) for k, v in group.metrics.items()}, task.primary)
-    if group.categories:
+    if 0 < len(group.categories) <= CATEGORIES:
         shown = (f"{name} {_number(value)}" for name, value in group.categories.items())
         details.append(f"{task.primary} by category: {'; '.join(shown)}")
     facts = _detectable(group.contrast)

@@ -32,13 +32,7 @@ from methods.aspo.data import Batches, Example
 from methods.aspo.plugin import LANGUAGE_MODEL_LAYERS
 from methods.aspo.prepare import reference_log_probs
 from methods.aspo.step import pair_loss
-from methods.aspo.synthetic import (
-    SIZES,
-    Flops,
-    SyntheticModel,
-    random_pairs,
-    sequence_flops,
-)
+from methods.aspo.synthetic import SIZES, Flops, SyntheticModel, random_pairs, sequence_flops
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate")
 REPORTED = {"lr", "batch_size", "micro_batch", "gradient_checkpointing", "lora"}
@@ -144,13 +138,12 @@ def measure(options: argparse.Namespace) -> Report:
     seconds = median(clock.seconds[options.warm_up :])
     model_tflops = step.flops.model / seconds / 1e12
     hardware_tflops = step.flops.hardware / seconds / 1e12
-    trained = [p.numel() for p in fit.model.module.parameters() if p.requires_grad]
     return Report(
         size=options.size,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         versions={"python": platform.python_version(), **{n: version(n) for n in PACKAGES}},
         parameters=parameters,
-        trained_parameters=sum(trained),
+        trained_parameters=sum(p.numel() for p in fit.model.module.parameters() if p.requires_grad),
         train=settings.model_dump(mode="json", include=REPORTED),
         steps=len(clock.seconds),
         tokens_per_step=step.tokens,
@@ -203,6 +196,7 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.loss = pair_loss(LossSettings())
+    trainer.batch_size = settings.batch_size
     trainer.train()
     return clock
 

@@ -1,7 +1,7 @@
 """What the sentence weights cost: an ASPO step beside a DPO step on the same pairs."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,30 @@ LAB_PAIRS = 32
 """The lab profile's batch."""
 
 
-def run(rounds: int) -> list[Comparison]:
+def run(rounds: int, clock: Callable[[], float]) -> Iterator[Comparison]:
     """On the lab's model with its own pairs, and with a vocabulary of real size.
 
     The similarity of sentence and picture does not depend on the policy: it is computed once
     before training, and is no part of a step.
     """
     small = small_llava()
-    return [
-        _compared("lab model", *lab_pairs(), rounds=4 * rounds),
-        _compared(f"vocabulary {VOCABULARY:,}", small, batch_of_pairs(small), rounds=rounds),
-    ]
+    yield _compared("lab model", *lab_pairs(), 4 * rounds, clock)
+    yield _compared(f"vocabulary {VOCABULARY:,}", small, batch_of_pairs(small), rounds, clock)
 
 
-def _compared(where: str, module: Any, batch: Mapping[str, Tensor], rounds: int) -> Comparison:
+def _compared(
+    where: str,
+    module: Any,
+    batch: Mapping[str, Tensor],
+    rounds: int,
+    clock: Callable[[], float],
+) -> Comparison:
     with tempfile.TemporaryDirectory() as folder:
         aspo, dpo = (
             our_step(deepcopy(module), batch, settings, Path(folder))
             for settings in (LossSettings(), Unweighted())
         )
-        seconds = interleaved(aspo, dpo, rounds, warm_up=2)
+        seconds = interleaved(aspo, dpo, rounds, clock, warm_up=2)
     return Comparison(f"ASPO step / DPO step: {where}", "s", *seconds, bound=BOUND)
 
 

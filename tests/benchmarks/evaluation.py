@@ -1,7 +1,7 @@
 """Evaluation through the engine beside the loop that a user would write by hand."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,16 +21,23 @@ BOUND = 1.1
 TASKS = ("pope", "shr")
 
 
-def run(rounds: int) -> list[Comparison]:
+def run(rounds: int, clock: Callable[[], float]) -> Iterator[Comparison]:
     """All items of the lab: prompts, pictures, answers, storing and scoring against a loop that
     only answers. Both begin with nothing but the loaded model."""
     plan = make_plan(RunConfig(method=["base"], tasks=list(TASKS)))
     fitted = untrained(plan.arms[0])
     model = VisionLanguage.load(fitted.path)
-    return [_compared(scored, model, fitted.weights, rounds) for scored in plan.tasks]
+    for scored in plan.tasks:
+        yield _compared(scored, model, fitted.weights, rounds, clock)
 
 
-def _compared(scored: Scored, model: VisionLanguage, weights: str, rounds: int) -> Comparison:
+def _compared(
+    scored: Scored,
+    model: VisionLanguage,
+    weights: str,
+    rounds: int,
+    clock: Callable[[], float],
+) -> Comparison:
     task, items = scored.task, scored.items
     prompts = [prompt for item in items for prompt in task.requests(item)]
     new_tokens = task.card.generation["max_new_tokens"]
@@ -52,7 +59,7 @@ def _compared(scored: Scored, model: VisionLanguage, weights: str, rounds: int) 
             model.module, model.processor, prompts, model.batch_size, new_tokens
         )
 
-    seconds = interleaved(ours, peer, rounds)
+    seconds = interleaved(ours, peer, rounds, clock)
     if answers["ours"] != answers["peer"]:
         raise SystemExit(f"{scored.ref.name}: the engine's answers are not the bare loop's")
     what = f"evaluation / bare generate loop: {scored.ref.name}, {len(items)} items"

@@ -42,7 +42,7 @@ def test_lab_results_lie_apart(tmp_path: Path) -> None:
     assert json.loads(lab.read_text())["lab"] is True
     assert json.loads(public.read_text())["lab"] is False
     assert {key: list(value) for key, value in leaderboard.load_all(tmp_path).items()} == {
-        (False, "pope"): [entry().place],
+        (False, "pope"): [entry(lab=False).place],
         (True, "pope"): [entry().place],
     }
 

@@ -1,6 +1,7 @@
 """What training leaves is a plain folder: transformers and peft read it without this project."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,6 +41,7 @@ print([name for name in sys.modules if name.split(".")[0] in ("harness", "method
 
 def plain(folder: Path, base: str, picture: Path, text: str, elsewhere: Path) -> dict:
     """What plain transformers and peft say, in a process that starts in another folder."""
+    elsewhere.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", PLAIN, str(folder.resolve()), base, str(picture), text],
         cwd=elsewhere,
@@ -57,7 +59,9 @@ def same(folder: Path, base: str, tmp_path: Path) -> None:
     noise_picture(3).save(tmp_path / "picture.png")
     model = loading.load(folder, "vision-language")
     prompt = VisionPrompt(tmp_path / "picture.png", "describe the shape .")
-    said = plain(folder, base, tmp_path / "picture.png", model.prompt_text(prompt.text), tmp_path)
+    said = plain(
+        folder, base, tmp_path / "picture.png", model.prompt_text(prompt.text), tmp_path / "away"
+    )
     ids = torch.tensor([model.prompt_ids(prompt)])
     with torch.inference_mode():
         out = model.module(input_ids=ids, **model.picture_batch([prompt.image]))
@@ -72,8 +76,11 @@ def checkpoint() -> Path:
     return found
 
 
-def test_an_adapter_is_read_by_peft_and_is_a_base_again(paper: Run, tmp_path: Path) -> None:
-    _, first = paper(set={"train.lr": 0.1})
+def test_an_adapter_is_read_by_peft_and_is_a_base_again(
+    paper: Run, llava: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(llava, "llava")
+    _, first = paper(model="llava", set={"train.lr": 0.1})
     adapter = checkpoint()
     settings = json.loads((adapter / "adapter_config.json").read_text())
     assert not (adapter / "model.safetensors").exists()

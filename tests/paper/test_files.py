@@ -96,13 +96,15 @@ def test_rotations_of_a_tsv_are_made_anew_and_shared_pictures_found(
 
 
 def test_the_method_makes_pairs_of_a_file_without_answers(paper: Run, files: Path) -> None:
-    settings = {"pairs.noise_step": 999, "pairs.chosen_temperature": 1.0, "pairs.limit": 8}
+    settings = {"pairs.noise_step": 999, "train.batch_size": 4, "train.micro_batch": 4}
     _, dpo = paper(dataset=str(files / "questions.jsonl"), set=settings)
     (answers,) = Path("runs/store/answers").glob("*/rows.jsonl")
     made = [json.loads(line) for line in answers.read_text().splitlines()]
     assert len(made) == 20
     assert all(set(row) == {"chosen", "rejected"} for row in made)
-    assert sum(row["chosen"] != row["rejected"] for row in made) >= 8
+    different = sum(row["chosen"] != row["rejected"] for row in made)
+    (curve,) = Path("runs").glob("dpo_pope-*/dpo-seed0/curves.jsonl")
+    assert len(curve.read_text().splitlines()) == different // 4 > 0
     assert dpo.model.weights != dpo.model.base
 
 
