@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class MethodConfig(BaseModel):
     """Base of every method's config: unknown fields are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Preset(BaseModel):

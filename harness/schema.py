@@ -56,7 +56,7 @@ Seeds = Annotated[list[Seed], BeforeValidator(_seeds), Field(min_length=1)]
 class Strict(BaseModel):
     """Base of the vocabulary: unknown fields are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class RunConfig(Strict):

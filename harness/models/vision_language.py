@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from harness.errors import DataError
 from harness.models.pictures import Picture, open_picture, picture_key
 from harness.models.prompts import VisionPrompt
 
@@ -129,8 +130,12 @@ class VisionLanguage:
         return self._expanded(self._text_ids([prompt.text])[0], count)
 
     def _text_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of prompts with one image token each."""
+        """Token ids of prompts with one image token each; a question may not hold another."""
         ids: list[list[int]] = self.tokenizer(self._prompt_texts(texts))["input_ids"]
+        for text, row in zip(texts, ids, strict=True):
+            if row.count(self.image_token_id) != 1:
+                token = self.processor.image_token
+                raise DataError(f"'{text[:60]}': '{token}' stands for the picture: remove it.")
         return ids
 
     def _expanded(self, ids: Sequence[int], count: int) -> list[int]:

@@ -169,6 +169,11 @@ def test_a_model_without_chat_template_gets_llavas_own_words(fresh, monkeypatch)
     assert fresh.generate(asked, max_new_tokens=4) == bare_loop(fresh, asked, 1, 4)
 
 
+def test_an_image_token_in_a_question_is_a_data_error(model):
+    with pytest.raises(DataError, match="stands for the picture"):
+        model.generate([VisionPrompt(picture(0), "is this <image> red ?")], max_new_tokens=1)
+
+
 def test_a_missing_or_damaged_picture_is_a_data_error_that_names_it(model, tmp_path):
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(b"no picture")
