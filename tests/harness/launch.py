@@ -122,6 +122,8 @@ def _child(
     before: Callable[[], object] | None,
 ) -> None:
     os.chdir(cwd)
+    # Whoever starts the tests in the background has it ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for file, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), descriptor)
     sys.path[:0] = path
