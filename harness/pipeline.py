@@ -22,6 +22,7 @@ from harness.fitting import ENGINE, Fitted, fit, untrained
 from harness.models import loading
 from harness.plan import Arm, Plan, Scored, make_plan, sources
 from harness.provenance import provenance
+from harness.report.progress import Quiet
 from harness.schema import Entry, ModelRef, RunConfig, canonical_json
 from harness.store import Store, code_hash, link, package_versions
 from harness.task import Prediction
@@ -47,19 +48,9 @@ class Reporter(Protocol):
         """An entry reached its leaderboard: added, changed or unchanged."""
 
 
-class Silent:
-    """A reporter that says nothing."""
-
-    def step(self, what: str, done: int, total: int, figures: Any) -> None:
-        log.debug("%s %d/%d %s", what, done, total, figures)
-
-    def recorded(self, entry: Entry, outcome: str) -> None:
-        log.info("%s: %s %s", entry.task.name, entry.place, outcome)
-
-
 def run(config: RunConfig, reporter: Reporter | None = None) -> list[Entry]:
     """Train, score and record everything that a config asks for; its entries in order."""
-    return execute(make_plan(config), reporter or Silent())
+    return execute(make_plan(config), reporter or Quiet())
 
 
 def execute(plan: Plan, reporter: Reporter) -> list[Entry]:

@@ -83,13 +83,6 @@ class Fit:
             kind, {**self.inputs, **inputs}, items, function, chunk=chunk, advance=advance
         )
 
-    def cached(
-        self, kind: str, inputs: Mapping[str, Any], make: Callable[[], Sequence[JsonRow]]
-    ) -> list[JsonRow]:
-        """JSON rows made once as a whole, under the same rules as `mapped`."""
-        whole = self.mapped(kind, inputs, [None], lambda _, __: [{"rows": list(make())}])
-        return whole[0]["rows"]
-
     def train(
         self, rows: Sequence[Any], collate: Collate, loss: Loss, settings: TrainSettings
     ) -> None:
