@@ -13,6 +13,7 @@ from harness import processes, registry
 from harness.configs import flat
 from harness.dataset import Dataset
 from harness.errors import HarnessError, suggestion
+from harness.files import recorded_name
 from harness.method import Method, MethodConfig, Preset
 from harness.schema import RunConfig, Source, TaskRef, digest
 from harness.task import Item, Task
@@ -262,18 +263,14 @@ def _scored(task: Task, config: RunConfig) -> Scored:
     if config.split == "dev" and split is None:
         raise HarnessError(f"task '{card.name}' has no dev split in '{source.dataset}'.")
     items = read_items(task, data, split, config.limit)
+    asked = fingerprint(items)
     ref = TaskRef(
         name=card.name,
         version=card.version,
         card=digest(card.model_dump(mode="json", exclude={"sources", "models", "summary"})),
-        source=_portable(source.dataset),
+        source=recorded_name(source.dataset, asked),
         split=config.split,
-        fingerprint=fingerprint(items),
+        fingerprint=asked,
         rule=card.rule,
     )
     return Scored(task, items, ref, lab)
-
-
-def _portable(dataset: str) -> str:
-    """A source's name without the folders of the machine it was read on."""
-    return Path(dataset).name if Path(dataset).exists() else dataset

@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,7 @@ def results(folder: Path) -> dict[str, Any]:
             metrics = {name: metric["value"] for name, metric in entry["metrics"].items()}
             found[place] = (metrics, entry["cost"], entry["items"])
     return found
+
+
+if __name__ == "__main__":
+    guessing_llava(Path(sys.argv[1]))

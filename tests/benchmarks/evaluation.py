@@ -13,6 +13,7 @@ from harness.fitting import untrained
 from harness.models.prompts import VisionPrompt
 from harness.models.vision_language import VisionLanguage
 from harness.plan import Scored, make_plan
+from harness.report.progress import Quiet
 from harness.schema import RunConfig
 from harness.store import Store
 from tests.benchmarks.measure import Comparison, interleaved
@@ -21,10 +22,10 @@ BOUND = 1.1
 TASKS = ("pope", "shr")
 
 
-def run(rounds: int, clock: Callable[[], float]) -> Iterator[Comparison]:
+def run(rounds: int, clock: Callable[[], float], limit: int | None = None) -> Iterator[Comparison]:
     """All items of the lab: prompts, pictures, answers, storing and scoring against a loop that
     only answers. Both begin with nothing but the loaded model."""
-    plan = make_plan(RunConfig(method=["base"], tasks=list(TASKS)))
+    plan = make_plan(RunConfig(method=["base"], tasks=list(TASKS), limit=limit))
     fitted = untrained(plan.arms[0])
     model = VisionLanguage.load(fitted.path)
     for scored in plan.tasks:
@@ -49,7 +50,7 @@ def _compared(
             fitted=SimpleNamespace(weights=weights), role=lambda _: forgetful
         )
         with tempfile.TemporaryDirectory() as folder:
-            store, silent = Store(Path(folder)), pipeline.Silent()
+            store, silent = Store(Path(folder)), Quiet()
             predictions = pipeline.predict(scored, fitted, store, "base", silent)
         task.aggregate(items, predictions, scoring.scores(task, items, predictions))
         answers["ours"] = [output for each in predictions for output in each.outputs]

@@ -49,7 +49,7 @@ MISTAKES = {
     "rum": "no command 'rum'. Did you mean 'run'?",
     "run --methd dpo": "No such option",
     "run --limit": "--limit",
-    "run --limit many": "'--limit': Input should be a valid integer",
+    "run --limit many": "'--limit': 'many' is not a valid int",
     "list": "Missing argument 'kind'",
     "list taks": "no kind 'taks'. Did you mean 'tasks'?",
     "show": "Missing argument 'name'",

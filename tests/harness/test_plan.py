@@ -266,8 +266,11 @@ def test_a_limit_takes_the_first_items(world):
 
 def test_a_dry_run_shows_sizes_and_writes_nothing(world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = plan_text(planned(world, seeds=2))
+    plan = planned(world, seeds=2)
+    text = plan_text(plan)
     assert "dpo seed 1: train" in text
     assert "(6 rows)" in text
-    assert "pope: 9 items of pope.jsonl (test), about 1 request(s) each, for 3 model(s)" in text
+    (pope,) = (each.ref for each in plan.tasks)
+    assert pope.source == f"pope.jsonl@{pope.fingerprint[:8]}", "two files of a name are two"
+    assert f"pope: 9 items of {pope.source} (test), about 1 request(s) each, for 3 model" in text
     assert not list(tmp_path.iterdir())
