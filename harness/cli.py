@@ -83,6 +83,9 @@ def run(
     set_: Annotated[
         Pairs, typer.Option("--set", help="FIELD=VALUE of the methods' config: loss.beta=0.2.")
     ] = [],  # noqa: B006
+    option: Annotated[
+        Pairs, typer.Option(help="TASK.FIELD=VALUE of a task's card: taxonomy_paths.target=fr.")
+    ] = [],  # noqa: B006
     limit: Annotated[int | None, typer.Option(help="Only the first items of each task.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of runs and cache.")] = None,
     leaderboards: Annotated[Path | None, typer.Option(help="Folder of leaderboards.")] = None,
@@ -102,6 +105,7 @@ def run(
         "seeds": seeds,
         "baseline": baseline,
         "set": _pairs("--set", set_),
+        "option": _pairs("--option", option),
         "limit": limit,
         "runs": runs,
         "leaderboards": leaderboards,

@@ -24,9 +24,11 @@ def run_config(given: Mapping[str, Any], file: Path | None = None) -> RunConfig:
     """
     said = _read(file) if file else {}
     values = {**said, **given}
-    for field in ("set", "source"):
+    for field in ("set", "option", "source"):
         if isinstance(values.get(field), Mapping) and isinstance(said.get(field), Mapping):
             values[field] = {**flat(said[field]), **flat(values[field])}
+    if isinstance(values.get("option"), Mapping):
+        values["option"] = flat(values["option"])
     if isinstance(values.get("set"), Mapping):
         values["set"] = {key: read_value(value) for key, value in flat(values["set"]).items()}
         _check_finite(values["set"])

@@ -1,6 +1,6 @@
 """What several losses share, pure: log-probabilities of answers and the preference margin."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,16 +73,45 @@ def token_log_probs(
     return log_probs.view(labels.shape)
 
 
+def at_head(
+    module: nn.Module,
+    inputs: Mapping[str, Any],
+    compute: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+) -> Tensor:
+    """What `compute` makes of the last hidden states, in place of the logits.
+
+    `module` may be wrapped by peft and by `DistributedDataParallel`: its own forward runs, so
+    that adapters and gradient hooks work, with the head replaced.
+
+    Args:
+        module: a transformers model with a linear head on the last hidden state.
+        inputs: what its forward takes.
+        compute: (hidden states [batch, length, width], the head's weight [vocabulary, width], its
+            bias [vocabulary] or None) -> any tensor.
+    """
+    model = unwrapped(module)
+    head = _plain_head(model)
+    added = getattr(model, "final_logits_bias", None)
+    bias = head.bias
+    if added is not None:
+        bias = added.view(-1) if bias is None else bias + added.view(-1)
+    with _replaced(head, "forward", lambda hidden: compute(hidden, head.weight, bias)):
+        if added is None:
+            found: Tensor = module(**inputs, use_cache=False).logits
+            return found
+        # Marian and mBART add it to what the head gives; here it is in the head's bias.
+        with _replaced(model, "final_logits_bias", added.new_zeros(1)):
+            found = module(**inputs, use_cache=False).logits
+            return found
+
+
 def answer_log_probs(
     module: nn.Module, inputs: Mapping[str, Any], answer_mask: Tensor, *, chunk: int = CHUNK
 ) -> Tensor:
     """Log-probability of every answer token; only the positions before one are projected.
 
-    `module` may be wrapped by peft and by `DistributedDataParallel`: its own forward runs, so
-    that adapters and gradient hooks work, with the head replaced by `token_log_probs`.
-
     Args:
-        module: a transformers model with a head on the last hidden state.
+        module: a transformers model with a head on the last hidden state; see `at_head`.
         inputs: what its forward takes; `input_ids` [batch, length].
         answer_mask: true where `input_ids` holds a token of the answer, [batch, length]; false
             in the first column.
@@ -91,18 +120,15 @@ def answer_log_probs(
     Returns:
         fp32 [batch, length], aligned with `input_ids`; zero outside the answers.
     """
-    model = _unwrapped(module)
     selected = answer_mask[:, 1:]
     labels = inputs["input_ids"][:, 1:][selected]
 
-    def project(hidden: Tensor) -> Tensor:
+    def project(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return token_log_probs(
-            hidden[:, :-1][selected], head.weight, labels, head_bias=head.bias, chunk=chunk
+            hidden[:, :-1][selected], weight, labels, head_bias=bias, chunk=chunk
         )
 
-    head = _plain_head(model)
-    with _replaced_forward(head, project):
-        log_probs = module(**inputs, use_cache=False).logits
+    log_probs = at_head(module, inputs, project)
     zeros = log_probs.new_zeros(answer_mask.shape)
     return zeros.masked_scatter(answer_mask, log_probs)
 
@@ -185,7 +211,8 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total += left @ right
 
 
-def _unwrapped(module: nn.Module) -> Any:
+def unwrapped(module: nn.Module) -> Any:
+    """The transformers (or peft) model inside of what training wrapped around it."""
     while not hasattr(module, "get_output_embeddings") and isinstance(
         inner := getattr(module, "module", None), nn.Module
     ):
@@ -211,14 +238,15 @@ def _plain_head(model: Any) -> nn.Linear:
 
 
 @contextmanager
-def _replaced_forward(layer: nn.Module, forward: Any) -> Iterator[None]:
-    """Run `forward` instead of the layer's own; hooks on the layer still run."""
-    before = layer.__dict__.get("forward")
-    layer.__dict__["forward"] = forward
+def _replaced(owner: nn.Module, name: str, value: Any) -> Iterator[None]:
+    """Let a module have another attribute for a while; hooks on it still run."""
+    absent = object()
+    before = owner.__dict__.get(name, absent)
+    owner.__dict__[name] = value
     try:
         yield
     finally:
-        if before is None:
-            del layer.__dict__["forward"]
+        if before is absent:
+            del owner.__dict__[name]
         else:
-            layer.__dict__["forward"] = before
+            owner.__dict__[name] = before

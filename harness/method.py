@@ -1,8 +1,8 @@
 """The contract of a method: a config and a `fit` that changes a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -47,6 +47,13 @@ class Method(ABC):
         What is trained depends on their weights too.
         """
         return ()
+
+    def generation(self) -> Mapping[str, Any]:
+        """Generation settings that the scored model answers with, laid over the task card's.
+
+        For methods that change how a model decodes, trained or not.
+        """
+        return {}
 
     @abstractmethod
     def fit(self, fit: "Fit") -> None:

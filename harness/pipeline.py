@@ -79,7 +79,7 @@ def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
             model = _Lazy(fitted)
             for scored in plan.tasks:
                 started = time.perf_counter()
-                predictions = predict(scored, model, store, label, reporter)
+                predictions = predict(scored, arm, model, store, label, reporter)
                 entry, rows = make_entry(plan, arm, seed, scored, fitted, predictions)
                 seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
                 if processes.is_main():
@@ -127,13 +127,15 @@ def _fitted(arm: Arm, seed: int | None, store: Store, label: str, reporter: Repo
 
 
 def predict(
-    scored: Scored, model: _Lazy, store: Store, label: str, reporter: Reporter
+    scored: Scored, arm: Arm, model: _Lazy, store: Store, label: str, reporter: Reporter
 ) -> list[Prediction]:
     """Answers of a model to a task's items, from the store where they were given before."""
     task, items = scored.task, scored.items
+    generation = {**task.card.generation, **arm.method.generation()}
     inputs = {
         "weights": model.fitted.weights,
         "task": scored.ref.card,
+        "generation": generation,
         "items": scored.ref.fingerprint,
         "code": code_hash(*SCORING_CODE, *sources(task)),
         "packages": package_versions(),
@@ -147,13 +149,20 @@ def predict(
         reporter.step(f"{label} {scored.ref.name}", done, len(items), {})
 
     def answer(part: Sequence[Any], _: int) -> list[dict[str, Any]]:
-        found = task.predict(model.role(task.role), part)
-        return [{"id": each.id, "outputs": list(each.outputs)} for each in found]
+        found = task.predict(model.role(task.role), part, **generation)
+        return [
+            {
+                "id": each.id,
+                "outputs": list(each.outputs),
+                **({"details": dict(each.details)} if each.details else {}),
+            }
+            for each in found
+        ]
 
     rows = store.mapped(
         "predictions", inputs, items, answer, chunk=task.chunk or len(items), advance=advance
     )
-    return [Prediction(row["id"], tuple(row["outputs"])) for row in rows]
+    return [Prediction(row["id"], tuple(row["outputs"]), row.get("details", {})) for row in rows]
 
 
 def make_entry(

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from harness import processes, registry
-from harness.configs import flat
+from harness.configs import flat, read_value
 from harness.dataset import Dataset
 from harness.errors import HarnessError, suggestion
 from harness.files import recorded_name
@@ -66,7 +66,8 @@ def make_plan(config: RunConfig) -> Plan:
     if stray:
         raise HarnessError(f"source for '{min(stray)}', which is not among the tasks of this run.")
     classes = {name: _method_class(name) for name in names}
-    tasks = {name: _task(name) for name in config.tasks}
+    options = _options(config)
+    tasks = {name: _task(name, options.get(name, {})) for name in config.tasks}
     for name, cls in classes.items():
         _check_roles(name, cls, tasks)
     model = config.model or _default_model(config, classes, tasks)
@@ -116,13 +117,38 @@ def _method_class(name: str) -> type[Method]:
     return cls
 
 
-def _task(name: str) -> Task:
+def _options(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Changed options by task."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in flat(config.option).items():
+        task, dot, field = key.partition(".")
+        if not dot or task not in config.tasks:
+            raise HarnessError(
+                f"option '{key}': give TASK.FIELD=VALUE with a task of this run "
+                f"({', '.join(config.tasks)})."
+            )
+        found.setdefault(task, {})[field] = value
+    return found
+
+
+def _task(name: str, options: Mapping[str, Any]) -> Task:
+    """The task of a name, with changed options; a text stays one where the card has a text."""
     task = registry.load("tasks", name)
     if not isinstance(task, Task):
         raise HarnessError(
             f"task '{name}': '{registry.find('tasks', name).value}' is not a harness.task.Task."
         )
-    return task
+    if not options:
+        return task
+    known = task.card.options
+    for key in options:
+        if key not in known:
+            raise HarnessError(
+                f"task '{name}' has no option '{key}'. {suggestion(key, known)}"
+                f"It has {', '.join(known) or 'none'}."
+            )
+    read = {k: v if isinstance(known[k], str) else read_value(v) for k, v in options.items()}
+    return type(task)(task.card.model_copy(update={"options": {**known, **read}}))
 
 
 def _check_roles(name: str, cls: type[Method], tasks: Mapping[str, Task]) -> None:
@@ -272,5 +298,6 @@ def _scored(task: Task, config: RunConfig) -> Scored:
         split=config.split,
         fingerprint=asked,
         rule=card.rule,
+        options={key: card.options[key] for key in _options(config).get(card.name, {})},
     )
     return Scored(task, items, ref, lab)

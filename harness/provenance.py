@@ -34,7 +34,8 @@ def command(config: RunConfig) -> str:
             continue
         if isinstance(value, dict):
             for key, item in value.items():
-                parts += [f"--{name}", f"{key}={_word(item)}"]
+                word = str(item) if name == "option" else _word(item)
+                parts += [f"--{name}", f"{key}={word}"]
         elif isinstance(value, list):
             counting = name == "seeds" and value == list(range(len(value)))
             parts += [f"--{name}", str(len(value)) if counting else ",".join(map(str, value))]

@@ -82,6 +82,8 @@ class RunConfig(Strict):
     """The method that all others are compared with; it is always scored too."""
     set: dict[str, Any] = {}
     """Changed config fields of the methods, by dotted name: `loss.beta`."""
+    option: dict[str, Any] = {}
+    """Changed options of the tasks' cards, by dotted name: `taxonomy_paths.target`."""
     limit: int | None = Field(None, ge=1)
     """Score only the first items of each task."""
     runs: Path = Path("runs")
@@ -141,6 +143,8 @@ class Metric(Strict):
     high: float | None = None
     n: int
     """Items that the metric rests on."""
+    signature: str | None = Field(None, exclude_if=lambda value: value is None)
+    """How a library says that it computed the value, or why it is not measured."""
 
 
 class Packed(Strict):
@@ -166,6 +170,8 @@ class TaskRef(Strict):
     fingerprint: str
     """Hash of the items: ids, inputs, references."""
     rule: str | None = None
+    options: dict[str, Any] = Field({}, exclude_if=lambda value: not value)
+    """Options of the card that the user changed."""
 
 
 class ModelRef(Strict):
@@ -230,7 +236,8 @@ class Entry(Strict):
             parts.append(self.dataset)
         if not self.lab:
             parts.append(f"on {self.task.source}")
-        parts += [f"{key}={canonical_json(value)}" for key, value in sorted(self.overrides.items())]
+        changed = [*sorted(self.overrides.items()), *sorted(self.task.options.items())]
+        parts += [f"{key}={canonical_json(value)}" for key, value in changed]
         if self.task.split != "test":
             parts.append(f"split={self.task.split}")
         if self.limit is not None:

@@ -12,10 +12,14 @@ from typing import Any, overload
 from harness.dataset import Dataset, Row
 from harness.errors import DataError, HarnessError, suggestion
 from harness.models.pictures import EncodedPicture
+from harness.parallel import BranchSplit, ParallelText, language_files, sacrebleu_test_set
 from harness.records import SUFFIXES, Embedded, Record, nearest_file, read_records
 
 SPLIT = "all"
 """The one split of a file or a folder."""
+
+SACREBLEU, BRANCHES = "sacrebleu:", ":branches"
+"""What a name begins with for sacrebleu's own test sets, and ends with for a split taxonomy."""
 
 REFERENCE = 64
 """Up to this length a picture's cell may name another row's index (VLMEvalKit's TSV)."""
@@ -31,8 +35,10 @@ def open_dataset(spec: str, revision: str | None = None) -> Dataset:
 
     Args:
         spec: a data file (JSON lines, JSON array, TSV, CSV, parquet); a folder, all of whose data
-            files are read in order of their names; or a hub name `owner/name`, with a
-            configuration `owner/name:config`.
+            files are read in order of their names; the prefix `news` of parallel text files
+            `news.en` and `news.de`; a test set of sacrebleu's, `sacrebleu:wmt20/en-de`; or a hub
+            name `owner/name`, with a configuration `owner/name:config`. With `:branches` after
+            it a taxonomy is split by its branches.
         revision: the hub's commit; files have none.
 
     Raises:
@@ -43,6 +49,12 @@ def open_dataset(spec: str, revision: str | None = None) -> Dataset:
         if revision is not None:
             raise DataError(f"{spec}: a revision is for hub names, and this is a local path.")
         return FileDataset(path)
+    if spec.endswith(BRANCHES):
+        return BranchSplit(open_dataset(spec.removesuffix(BRANCHES), revision))
+    if spec.startswith(SACREBLEU):
+        return sacrebleu_test_set(spec.removeprefix(SACREBLEU))
+    if files := language_files(path):
+        return ParallelText(path.name, files)
     hub = _HUB.fullmatch(spec)
     if hub is None or path.suffix.lower() in SUFFIXES or spec.startswith((".", "~", "/")):
         raise DataError(f"{spec}: no such file or folder. {nearest_file(path)}".rstrip())

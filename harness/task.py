@@ -30,6 +30,8 @@ class Prediction:
 
     id: str
     outputs: Sequence[str] = field(default_factory=tuple)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else the model said of them, as JSON values: whether it came to an end."""
 
 
 class Ratio(NamedTuple):
@@ -77,12 +79,13 @@ class Task(ABC):
     def score(self, item: Item, prediction: Prediction) -> Score:
         """Per-item scores: pure, offline, for any text a model can emit. Keys are constant."""
 
-    def predict(self, model: Any, items: Sequence[Item]) -> list[Prediction]:
-        """Answer a batch of items with `model.generate`, one call for all their requests."""
+    def predict(self, model: Any, items: Sequence[Item], **generation: Any) -> list[Prediction]:
+        """Answer a batch of items with `model.generate`, one call for all their requests.
+
+        `generation` is the card's, with what the method changes of it laid over.
+        """
         requests = [self.requests(item) for item in items]
-        outputs = iter(
-            model.generate([r for group in requests for r in group], **self.card.generation)
-        )
+        outputs = iter(model.generate([r for group in requests for r in group], **generation))
         return [
             Prediction(item.id, tuple(next(outputs) for _ in group))
             for item, group in zip(items, requests, strict=True)

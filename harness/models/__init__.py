@@ -2,5 +2,6 @@
 
 ROLES = {
     "vision-language": "harness.models.vision_language:VisionLanguage",
+    "translator": "harness.models.translator:Translator",
 }
-"""Role -> the class that plays it. Later roles: causal-lm, translator, dual-encoder."""
+"""Role -> the class that plays it. Later roles: causal-lm, dual-encoder."""
