@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness import registry
+from harness.engine_commands import engine_commands
 from harness.errors import HarnessError, suggestion
 
 
@@ -55,6 +56,13 @@ app = typer.Typer(
 )
 
 Pairs = list[str]
+Profile = Annotated[str | None, typer.Option(help="lab (default) or paper.")]
+Split = Annotated[str | None, typer.Option(help="test (default) or dev.")]
+Limit = Annotated[int | None, typer.Option(help="Only the first items of each task.")]
+Engines = Annotated[Pairs, typer.Option(help="NAME=WHAT that scores too: comet=CHECKPOINT.")]
+Runs = Annotated[Path | None, typer.Option(help="Folder of runs and cache.")]
+Leaderboards = Annotated[Path | None, typer.Option(help="Folder of leaderboards.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 PATIENCE = 5
 """Seconds that another process than the first waits before it says what went wrong."""
@@ -67,7 +75,7 @@ def run(
     ] = None,
     method: Annotated[str | None, typer.Option(help="Methods, by comma.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Tasks, by comma.")] = None,
-    profile: Annotated[str | None, typer.Option(help="lab (default) or paper.")] = None,
+    profile: Profile = None,
     model: Annotated[
         str | None, typer.Option(help="Base model: embedded, folder or hub name.")
     ] = None,
@@ -77,7 +85,7 @@ def run(
     source: Annotated[
         Pairs, typer.Option(help="TASK=FILE: items instead of the card's source.")
     ] = [],  # noqa: B006
-    split: Annotated[str | None, typer.Option(help="test (default) or dev.")] = None,
+    split: Split = None,
     seeds: Annotated[str | None, typer.Option(help="A number of seeds, or seeds by comma.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Method to compare with: base.")] = None,
     set_: Annotated[
@@ -86,11 +94,12 @@ def run(
     option: Annotated[
         Pairs, typer.Option(help="TASK.FIELD=VALUE of a task's card: taxonomy_paths.target=fr.")
     ] = [],  # noqa: B006
-    limit: Annotated[int | None, typer.Option(help="Only the first items of each task.")] = None,
-    runs: Annotated[Path | None, typer.Option(help="Folder of runs and cache.")] = None,
-    leaderboards: Annotated[Path | None, typer.Option(help="Folder of leaderboards.")] = None,
+    engine: Engines = [],  # noqa: B006
+    limit: Limit = None,
+    runs: Runs = None,
+    leaderboards: Leaderboards = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print entries as JSON.")] = False,
+    as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Train methods, score them and their base model on tasks, write leaderboards."""
@@ -106,6 +115,7 @@ def run(
         "baseline": baseline,
         "set": _pairs("--set", set_),
         "option": _pairs("--option", option),
+        "engine": _pairs("--engine", engine),
         "limit": limit,
         "runs": runs,
         "leaderboards": leaderboards,
@@ -129,14 +139,54 @@ def run(
 
     with progress(quiet=quiet or as_json) as reporter:
         entries = execute(plan, reporter)
-    if not _main_process():
-        return
-    if as_json:
-        typer.echo(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=1))
-    else:
-        from harness.report.terminal import run_table
+    if _main_process():
+        _show(entries, settings.baseline, as_json)
 
-        _print(run_table(entries, settings.baseline))
+
+@app.command()
+def score(
+    task: Annotated[str, typer.Option(help="The task that the outputs answer.")],
+    predictions: Annotated[
+        Path, typer.Option(help="JSON lines, a table, or plain text with a line per item.")
+    ],
+    field: Annotated[
+        str | None, typer.Option(help="Where a record has its output: systems.NAME.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call them: the file's name.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="File with the items instead of the card's source.")
+    ] = None,
+    profile: Profile = None,
+    split: Split = None,
+    option: Annotated[Pairs, typer.Option(help="FIELD=VALUE of the task's card: target=fr.")] = [],  # noqa: B006
+    engine: Engines = [],  # noqa: B006
+    limit: Limit = None,
+    runs: Runs = None,
+    leaderboards: Leaderboards = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score outputs that were made elsewhere; no model is needed."""
+    registry.find("tasks", task)
+    from harness.configs import run_config
+    from harness.outputs import METHOD, score_outputs
+
+    given: dict[str, Any] = {
+        "method": METHOD,
+        "tasks": task,
+        "source": {task: source} if source else {},
+        "profile": profile,
+        "split": split,
+        "option": {f"{task}.{key}": value for key, value in _pairs("--option", option).items()},
+        "engine": _pairs("--engine", engine),
+        "limit": limit,
+        "runs": runs,
+        "leaderboards": leaderboards,
+    }
+    settings = run_config({k: v for k, v in given.items() if v not in (None, {})})
+    _show(score_outputs(settings, predictions, field, name), METHOD, as_json)
+
+
+app.add_typer(engine_commands, name="engines")
 
 
 @app.command()
@@ -144,10 +194,13 @@ def compare(
     before: Annotated[str, typer.Argument(help="File, folder or git revision.")],
     after: Annotated[str, typer.Argument(help="File, folder or git revision.")],
     fail_on: Annotated[str | None, typer.Option(help="worse: exit 1 if anything is.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
     leaderboards: Annotated[
         Path, typer.Option(help="Folder of leaderboards inside revisions.")
     ] = Path("leaderboards"),
+    runs: Annotated[Path, typer.Option(help="Folder of runs, where outputs may lie.")] = Path(
+        "runs"
+    ),
 ) -> None:
     """Compare two states of leaderboards, paired item by item."""
     from harness import compare as comparing
@@ -155,7 +208,7 @@ def compare(
 
     if fail_on not in (None, "worse"):
         raise HarnessError(f"--fail-on takes 'worse', not '{fail_on}'.")
-    result = comparing.compare(before, after, leaderboards=leaderboards)
+    result = comparing.compare(before, after, leaderboards=leaderboards, runs=runs)
     if as_json:
         typer.echo(result.model_dump_json(indent=1))
     else:
@@ -167,7 +220,7 @@ def compare(
 @app.command("list")
 def list_(
     kind: Annotated[str, typer.Argument(help="methods, tasks, datasets or models.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what is registered, without importing it."""
     if kind not in registry.KINDS:
@@ -232,6 +285,15 @@ def _pairs(option: str, given: list[str]) -> dict[str, str]:
             raise HarnessError(f"{option} takes NAME=VALUE, not '{text}'.")
         pairs[key.strip()] = value
     return pairs
+
+
+def _show(entries: Any, baseline: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=1))
+    else:
+        from harness.report.terminal import run_table
+
+        _print(run_table(entries, baseline))
 
 
 def _print(tables: Any) -> None:

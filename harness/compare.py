@@ -7,7 +7,8 @@ from typing import Literal
 from harness import leaderboard, revisions
 from harness.contrast import Contrast, contrast, holm, unpairable
 from harness.errors import HarnessError
-from harness.schema import Entry, Strict, canonical_json
+from harness.kept import corpus_tests
+from harness.schema import CorpusTest, Entry, Strict, canonical_json
 
 Boards = Mapping[tuple[bool, str], Mapping[str, Entry]]
 """(lab, task) -> place -> entry."""
@@ -26,6 +27,8 @@ class Row(Strict):
     contrast: Contrast | None
     """None where the result is unchanged."""
     verdict: Literal["better", "worse", "no evidence", "unchanged"]
+    corpus: dict[str, CorpusTest] = {}
+    """Paired tests of corpus metrics, where the outputs of both sides are on disk."""
 
 
 class Refusal(Strict):
@@ -46,14 +49,32 @@ class Comparison(Strict):
     refused: list[Refusal]
 
 
-def compare(a: str | Path, b: str | Path, leaderboards: Path = Path("leaderboards")) -> Comparison:
+def compare(
+    a: str | Path,
+    b: str | Path,
+    leaderboards: Path = Path("leaderboards"),
+    runs: Path = Path("runs"),
+) -> Comparison:
     """Compare two states, each a file, a folder of leaderboards or a git revision.
 
     Entries pair by task and place, and only where task card, items, split, limit and the like are
     equal; others are listed with the reason. Equal results are `unchanged` and not tested; Holm's
-    correction runs over all others. `leaderboards` is the folder that a revision is read in.
+    correction runs over all others. `leaderboards` is the folder that a revision is read in,
+    `runs` the one where outputs may lie.
     """
-    return compare_boards(load(a, leaderboards), load(b, leaderboards), str(a), str(b))
+    before, after = load(a, leaderboards), load(b, leaderboards)
+    result = compare_boards(before, after, str(a), str(b))
+    return result.model_copy(
+        update={"rows": [_tested(row, before, after, runs) for row in result.rows]}
+    )
+
+
+def _tested(row: Row, a: Boards, b: Boards, runs: Path) -> Row:
+    """A changed row with paired tests of its task's corpus metrics, where outputs are there."""
+    if row.contrast is None:
+        return row
+    old, new = a[row.lab, row.task][row.place], b[row.lab, row.task][row.place]
+    return row.model_copy(update={"corpus": corpus_tests(old, new, runs)})
 
 
 def compare_boards(a: Boards, b: Boards, name_a: str = "a", name_b: str = "b") -> Comparison:

@@ -51,6 +51,7 @@ def parallel_texts(row: Row, source: str, target: str, place: str) -> tuple[str,
         raise DataError(f"{place}: 'translation' is a {_kind(fields)}, not code -> text.")
     named = any(name in fields for name in SOURCES)
     if source in fields or target in fields or not named:
+        _check_languages(fields, place, source, target)
         text = _text(fields, place, source)
         further = [name for name in fields if str(name).endswith(f".{target}")]
         return text, _references(fields, place, target, further)
@@ -62,6 +63,19 @@ def parallel_texts(row: Row, source: str, target: str, place: str) -> tuple[str,
         raise DataError(f"{place}: 'refs' is a {_kind(refs)}, not name -> text.")
     first, *further = refs
     return text, _references(refs, place, first, further)
+
+
+def _check_languages(fields: Mapping[str, Any], place: str, *codes: str) -> None:
+    """Raise `DataError` for a code that is no column, with the same language's or a near one."""
+    for code in codes:
+        if code not in fields:
+            columns = list(map(str, fields))
+            regional = [name for name in columns if re.split("[-_]", name)[0] == code[:2].lower()]
+            near = suggestion(code, columns)
+            if regional and not near:
+                near = f"Did you mean '{regional[0]}'? "
+            has = ", ".join(columns)
+            raise DataError(f"{place}: there is no language '{code}'. {near}It has: {has}.")
 
 
 def _references(
@@ -187,19 +201,21 @@ def sacrebleu_test_set(name: str) -> ParallelText:
             f"{spec}: no '{pair}'. {suggestion(pair, dataset.langpairs)}It has: {pairs}."
         )
     source, target = pair.split("-", maxsplit=1)
-    columns = {"src": source, "docid": "doc"}
-    files: dict[str, Path] = {}
-    for field in dataset.fieldnames(pair):
-        if field.startswith("ref"):
-            columns[field] = f"{field}.{target}" if target in files else target
-        if field in columns:
-            # The public way to these files downloads what is not there.
-            files[columns[field]] = Path(dataset._get_txt_file_path(pair, field))
+    # What sacrebleu itself scores against; its public way to the files downloads what lacks.
+    chosen = getattr(dataset, "_get_langpair_allowed_refs", None)
+    first, *further = (
+        chosen(pair)
+        if chosen
+        else [field for field in dataset.fieldnames(pair) if field.startswith("ref")]
+    )
+    fields = {source: "src", target: first, **{f"{each}.{target}": each for each in further}}
+    files = {column: Path(dataset._get_txt_file_path(pair, fields[column])) for column in fields}
     if not all(path.exists() for path in files.values()):
         raise DataError(
             f"{spec}: is not on this disk. `sacrebleu --download {test_set} -l {pair}` gets it."
         )
-    return ParallelText(spec, files)
+    documents = Path(dataset._get_txt_file_path(pair, "docid"))
+    return ParallelText(spec, {**files, "doc": documents} if documents.exists() else files)
 
 
 class BranchSplit(Dataset):

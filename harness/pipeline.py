@@ -7,23 +7,23 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from safetensors import SafetensorError
 
-from harness import leaderboard, processes, scoring
+from harness import processes
+from harness.entries import Reporter, keep, make_entry, of_arm
 from harness.errors import HarnessError
-from harness.files import recorded_name, write_atomic
+from harness.files import write_atomic
 from harness.fitting import ENGINE, Fitted, fit, untrained
 from harness.models import loading
 from harness.plan import Arm, Plan, Scored, make_plan, sources
-from harness.provenance import provenance
 from harness.report.progress import Quiet
-from harness.schema import Entry, ModelRef, RunConfig, canonical_json
+from harness.schema import Entry, RunConfig
 from harness.store import Store, code_hash, link, package_versions
 from harness.task import Prediction
 
@@ -36,16 +36,6 @@ DISK_SIGNS = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "Pyt
 """What libraries say of a disk in their own kinds of error."""
 
 log = logging.getLogger("harness")
-
-
-class Reporter(Protocol):
-    """Who hears how a run goes: a terminal, a log, nobody."""
-
-    def step(self, what: str, done: int, total: int, figures: dict[str, float]) -> None:
-        """`done` of `total` units of `what` are done; figures are the latest loss and the like."""
-
-    def recorded(self, entry: Entry, outcome: str) -> None:
-        """An entry reached its leaderboard: added, changed or unchanged."""
 
 
 def run(config: RunConfig, reporter: Reporter | None = None) -> list[Entry]:
@@ -80,13 +70,11 @@ def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
             for scored in plan.tasks:
                 started = time.perf_counter()
                 predictions = predict(scored, arm, model, store, label, reporter)
-                entry, rows = make_entry(plan, arm, seed, scored, fitted, predictions)
+                who = of_arm(config, arm, seed, fitted)
+                entry, rows = make_entry(config, scored, predictions, who, store)
                 seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
                 if processes.is_main():
-                    outcome = leaderboard.record(config.leaderboards, entry)
-                    reporter.recorded(entry, outcome)
-                    text = "".join(canonical_json(row) + "\n" for row in rows)
-                    write_atomic(folder / label / f"{scored.ref.name}.jsonl", text)
+                    keep(config, entry, rows, folder / label, reporter)
                 entries.append(entry)
     _write(folder / "timing.json", _timing(seconds))
     return entries
@@ -163,61 +151,6 @@ def predict(
         "predictions", inputs, items, answer, chunk=task.chunk or len(items), advance=advance
     )
     return [Prediction(row["id"], tuple(row["outputs"]), row.get("details", {})) for row in rows]
-
-
-def make_entry(
-    plan: Plan,
-    arm: Arm,
-    seed: int | None,
-    scored: Scored,
-    fitted: Fitted,
-    predictions: Sequence[Prediction],
-) -> tuple[Entry, list[Any]]:
-    """Score predictions: the leaderboard entry, and the rows that the run's folder shows."""
-    task, items, config = scored.task, scored.items, plan.config
-    shares = scoring.scores(task, items, predictions)
-    names = _recorded_models(arm)
-    base, data = fitted.base, fitted.dataset_fingerprint
-    entry = Entry(
-        task=scored.ref,
-        method=arm.name,
-        config=_renamed(arm.method.config.model_dump(mode="json"), names),
-        overrides=_renamed(dict(arm.overrides), names),
-        profile=config.profile,
-        model=ModelRef(name=recorded_name(arm.model, base), base=base, weights=fitted.weights),
-        dataset=recorded_name(arm.dataset, data) if arm.dataset else None,
-        dataset_fingerprint=data,
-        seed=seed,
-        limit=config.limit,
-        primary=task.card.primary,
-        higher_is_better=task.card.higher_is_better,
-        metrics=task.aggregate(items, predictions, shares),
-        categories=scoring.by_category(items, shares),
-        items=scoring.packed(items, shares, task.card.primary),
-        cost=fitted.cost,
-        lab=scored.lab,
-        provenance=provenance(config),
-    )
-    return entry, scoring.report_rows(items, predictions, shares)
-
-
-def _recorded_models(arm: Arm) -> dict[str, str]:
-    """How an entry's config names the models that a method reads beside its base."""
-    return {
-        name: recorded_name(name, loading.identity(loading.resolve(name)))
-        for name in arm.method.models()
-    }
-
-
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """A config without the folders of this machine."""
-    if isinstance(value, Mapping):
-        return {key: _renamed(inner, names) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_renamed(inner, names) for inner in value]
-    if isinstance(value, str):
-        return names.get(value) or recorded_name(value)
-    return value
 
 
 def _write(path: Path, value: Any) -> None:

@@ -67,7 +67,7 @@ def make_plan(config: RunConfig) -> Plan:
         raise HarnessError(f"source for '{min(stray)}', which is not among the tasks of this run.")
     classes = {name: _method_class(name) for name in names}
     options = _options(config)
-    tasks = {name: _task(name, options.get(name, {})) for name in config.tasks}
+    tasks = {name: task_with(name, options.get(name, {})) for name in config.tasks}
     for name, cls in classes.items():
         _check_roles(name, cls, tasks)
     model = config.model or _default_model(config, classes, tasks)
@@ -131,7 +131,7 @@ def _options(config: RunConfig) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _task(name: str, options: Mapping[str, Any]) -> Task:
+def task_with(name: str, options: Mapping[str, Any]) -> Task:
     """The task of a name, with changed options; a text stays one where the card has a text."""
     task = registry.load("tasks", name)
     if not isinstance(task, Task):
@@ -268,6 +268,12 @@ def _at(config: BaseModel, key: str) -> Any:
     return value
 
 
+def scored_task(name: str, config: RunConfig) -> Scored:
+    """One task of a run, by name, with its items."""
+    registry.find("tasks", name)
+    return _scored(task_with(name, _options(config).get(name, {})), config)
+
+
 def _scored(task: Task, config: RunConfig) -> Scored:
     from harness.items import fingerprint, read_items
 
@@ -299,5 +305,9 @@ def _scored(task: Task, config: RunConfig) -> Scored:
         fingerprint=asked,
         rule=card.rule,
         options={key: card.options[key] for key in _options(config).get(card.name, {})},
+        engines={
+            name: recorded_name(setting, digest(task.engine_identity(name, setting)))
+            for name, setting in config.engine.items()
+        },
     )
     return Scored(task, items, ref, lab)

@@ -12,22 +12,27 @@ from harness.schema import Provenance, RunConfig, canonical_json
 from harness.store import code_hash, package_versions
 
 
-def provenance(config: RunConfig) -> Provenance:
-    """The provenance of an entry of this run."""
+def provenance(config: RunConfig, asked: str) -> Provenance:
+    """The provenance of an entry of this run; `asked` is its command."""
     commit, dirty = _git(config.leaderboards, config.runs)
     return Provenance(
         commit=commit,
         dirty=dirty,
         code=code_hash(Path(__file__).parent),
         packages=package_versions(),
-        command=command(config),
+        command=asked,
     )
 
 
 def command(config: RunConfig) -> str:
     """The command line that asks for this run, without the folders of this machine."""
+    return shlex.join(["harness", "run", *options(config)])
+
+
+def options(config: RunConfig) -> list[str]:
+    """A config as the command line's options; what is as ever is left out."""
     defaults = RunConfig(method=["x"], tasks=["x"])
-    parts = ["harness", "run"]
+    parts: list[str] = []
     for name in RunConfig.model_fields:
         value = getattr(config, name)
         if name in ("runs", "leaderboards") or value == getattr(defaults, name):
@@ -41,7 +46,7 @@ def command(config: RunConfig) -> str:
             parts += [f"--{name}", str(len(value)) if counting else ",".join(map(str, value))]
         else:
             parts += [f"--{name}", recorded_name(str(value))]
-    return shlex.join(parts)
+    return parts
 
 
 def _word(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.errors import PluginError, suggestion
 
-KINDS = ("methods", "tasks", "datasets", "models")
+KINDS = ("methods", "tasks", "datasets", "models", "engines")
 """What can be listed; each is the entry-point group `harness.<kind>`."""
 
 DISTRIBUTION = "harness"

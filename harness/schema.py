@@ -84,6 +84,8 @@ class RunConfig(Strict):
     """Changed config fields of the methods, by dotted name: `loss.beta`."""
     option: dict[str, Any] = {}
     """Changed options of the tasks' cards, by dotted name: `taxonomy_paths.target`."""
+    engine: dict[str, str] = {}
+    """Engines that score the outputs too -> what each is to use: `comet` -> a checkpoint."""
     limit: int | None = Field(None, ge=1)
     """Score only the first items of each task."""
     runs: Path = Path("runs")
@@ -147,6 +149,15 @@ class Metric(Strict):
     """How a library says that it computed the value, or why it is not measured."""
 
 
+class CorpusTest(Strict):
+    """A corpus metric of two systems over the same items, with p values of paired tests."""
+
+    a: float
+    b: float
+    p_bootstrap: float
+    p_randomization: float
+
+
 class Packed(Strict):
     """Per-item primary scores, small enough for git; see `harness.packing`."""
 
@@ -172,6 +183,8 @@ class TaskRef(Strict):
     rule: str | None = None
     options: dict[str, Any] = Field({}, exclude_if=lambda value: not value)
     """Options of the card that the user changed."""
+    engines: dict[str, str] = Field({}, exclude_if=lambda value: not value)
+    """Engines that scored too -> what each used."""
 
 
 class ModelRef(Strict):
@@ -236,7 +249,8 @@ class Entry(Strict):
             parts.append(self.dataset)
         if not self.lab:
             parts.append(f"on {self.task.source}")
-        changed = [*sorted(self.overrides.items()), *sorted(self.task.options.items())]
+        task = {**self.task.options, **self.task.engines}
+        changed = [*sorted(self.overrides.items()), *sorted(task.items())]
         parts += [f"{key}={canonical_json(value)}" for key, value in changed]
         if self.task.split != "test":
             parts.append(f"split={self.task.split}")

@@ -80,6 +80,8 @@ def report_rows(
             "id": item.id,
             "category": item.category,
             "outputs": list(prediction.outputs),
+            "details": dict(prediction.details),
+            "reference": item.reference,
             "scores": {name: list(share) for name, share in score.items()},
         }
         for item, prediction, score in zip(items, predictions, scores, strict=True)

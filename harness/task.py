@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from harness.dataset import Row
-from harness.schema import Metric, TaskCard
+from harness.errors import HarnessError
+from harness.schema import CorpusTest, Metric, TaskCard
 
 
 @dataclass(frozen=True)
 class Item:
     """One question of a task, scored as a whole.
 
-    `cluster` groups items that are not independent (questions on one picture); intervals and
-    tests resample clusters. `category` splits the metrics in a report.
+    `reference` is a JSON value. `cluster` groups items that are not independent (questions on one
+    picture); intervals and tests resample clusters. `category` splits the metrics in a report.
     """
 
     id: str
@@ -98,3 +99,23 @@ class Task(ABC):
         from harness.scoring import clusters, metrics
 
         return metrics(scores, clusters(items))
+
+    def engine_identity(self, engine: str, setting: str) -> str:
+        """What an engine's scores depend on: its version, the weights that `setting` names.
+
+        A task that an engine can score overrides this and `engine_scores`; raises `HarnessError`
+        for any other engine.
+        """
+        raise HarnessError(f"task '{self.card.name}' cannot be scored by the engine '{engine}'.")
+
+    def engine_scores(
+        self, engine: str, setting: str, items: Sequence[Item], predictions: Sequence[Prediction]
+    ) -> list[float]:
+        """An engine's score of every item's prediction; its mean is a metric of that name."""
+        raise NotImplementedError
+
+    def corpus_tests(
+        self, references: Sequence[Any], a: Sequence[Prediction], b: Sequence[Prediction]
+    ) -> Mapping[str, CorpusTest]:
+        """Paired tests of corpus metrics between two systems' outputs; mostly there are none."""
+        return {}

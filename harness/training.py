@@ -5,6 +5,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,12 @@ class _Progress(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         figures = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
+        broken = [name for name, value in figures.items() if not isfinite(value)]
+        if broken:
+            raise HarnessError(
+                f"training diverged: '{broken[0]}' is {figures[broken[0]]} at step "
+                f"{state.global_step}: lower train.lr, or look at the loss."
+            )
         self.fit.report("train", state.global_step, state.max_steps, figures)
 
 

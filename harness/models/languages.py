@@ -16,7 +16,7 @@ def known_codes(tokenizer: Any) -> list[str]:
         return list(tokenizer.lang_code_to_token)
     if not hasattr(tokenizer, "tgt_lang"):
         return []
-    return [token for token in tokenizer.get_vocab() if _CODE.fullmatch(token)]
+    return [token for token in tokenizer.all_special_tokens if _CODE.fullmatch(token)]
 
 
 def marian_codes(tokenizer: Any) -> list[str]:
@@ -45,7 +45,7 @@ def _matched(code: str, known: tuple[str, ...]) -> str:
         found = None
     if found is None:
         raise DataError(
-            f"language '{code}': the model has no such language. {suggestion(code, known)}"
+            f"language {code!r}: the model has no such language. {suggestion(code, known)}"
             f"It knows {len(known)}: {', '.join(sorted(known)[:8])}{', ...' * (len(known) > 8)}"
         )
     return found
@@ -56,6 +56,7 @@ def english_name(code: str) -> str:
     import langcodes
 
     try:
-        return langcodes.Language.get(code).display_name()
+        name = langcodes.Language.get(code).display_name()
     except ValueError:
         return code
+    return code if name.startswith("Unknown language") else name

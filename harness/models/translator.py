@@ -1,5 +1,6 @@
 """The translator role: text from text in another language, by seq2seq or causal models."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,24 @@ from transformers import (
     AutoTokenizer,
 )
 
+from harness.errors import DataError
 from harness.models.languages import english_name, known_codes, marian_codes, matched
 from harness.models.prompts import Translation, TranslationPrompt
 
 INSTRUCTION = "Translate the following text from {source} into {target}.\n{text}"
 """What a causal model is asked, in its chat format where it has one."""
+
+NOT_THE_MODELS: dict[str, Any] = {
+    "do_sample": False,
+    "max_length": None,
+    "min_length": 0,
+    "min_new_tokens": None,
+    "forced_eos_token_id": None,
+    "exponential_decay_length_penalty": None,
+    "encoder_no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": None,
+}
+"""Off, whatever a model's generation settings say: it would hide repetition and the limit."""
 
 
 class EncodedPair(NamedTuple):
@@ -66,11 +80,13 @@ class Translator(ABC):
         translations: Sequence[str],
         max_length: int | None = None,
     ) -> list[EncodedPair]:
-        """Texts and their translations as tokens; `max_length` cuts each of them at the end."""
+        """Texts and their translations as tokens, each cut at its end where it is longer than
+        `max_length` or than the model reads."""
+        longest = min(max_length or self._positions, self._positions)
         sources = self._by_languages(self._sources, prompts, [prompt.text for prompt in prompts])
         targets = self._by_languages(self._targets, prompts, translations)
         return [
-            EncodedPair(torch.tensor(source[:max_length]), torch.tensor(target[:max_length]))
+            EncodedPair(torch.tensor(source[:longest]), torch.tensor(target[:longest]))
             for source, target in zip(sources, targets, strict=True)
         ]
 
@@ -113,9 +129,19 @@ class Translator(ABC):
         """Translate every prompt, greedily or by beam search; stripped text without specials.
 
         Texts of similar length share a batch. Nothing but the arguments shapes the decoding:
-        what a model's own generation settings say of repetition is left aside.
+        what a model's own generation settings say of repetition and length is left aside. A
+        translation ends at the latest where a decoder has no further position.
+
+        Raises:
+            DataError: where a text is longer than the model reads, or a language unknown to it.
         """
         sources = self._by_languages(self._sources, prompts, [prompt.text for prompt in prompts])
+        for prompt, source in zip(prompts, sources, strict=True):
+            if len(source) > self._positions:
+                raise DataError(
+                    f"{prompt.text[:40]!r}: the text has {len(source)} tokens, but the model reads "
+                    f"{self._positions}: shorten or split it."
+                )
         languages = [(prompt.source, prompt.target) for prompt in prompts]
         order = sorted(range(len(prompts)), key=lambda i: (languages[i], -len(sources[i])))
         found: list[Translation] = [Translation("", True)] * len(prompts)
@@ -124,15 +150,12 @@ class Translator(ABC):
             out = self.module.generate(
                 input_ids=ids.to(self.device),
                 attention_mask=mask.to(self.device),
-                max_new_tokens=max_new_tokens,
-                max_length=None,
-                do_sample=False,
+                max_new_tokens=min(max_new_tokens, self._positions),
                 num_beams=num_beams,
                 no_repeat_ngram_size=no_repeat_ngram_size,
-                encoder_no_repeat_ngram_size=0,
                 repetition_penalty=repetition_penalty,
-                forced_eos_token_id=None,
                 pad_token_id=self._pad_id,
+                **NOT_THE_MODELS,
                 **self._start(prompts[chosen[0]]),
             )
             said = self._generated(out, ids)
@@ -177,6 +200,11 @@ class Translator(ABC):
         ids = pad_sequence(list(rows), True, self._pad_id, padding_side=side)
         mask = pad_sequence([torch.ones_like(row) for row in rows], True, 0, padding_side=side)
         return ids, mask
+
+    @property
+    def _positions(self) -> int:
+        """Most tokens of a text, by the model's config."""
+        return int(getattr(self.module.config, "max_position_embeddings", None) or sys.maxsize)
 
     @property
     def _pad_id(self) -> int:
@@ -233,10 +261,7 @@ class SeqToSeq(Translator):
         }
 
     def _shifted(self, labels: Tensor) -> Tensor:
-        """What the decoder reads: its start token (mBART: the language's), then the labels."""
-        if hasattr(self.module, "prepare_decoder_input_ids_from_labels"):
-            shifted: Tensor = self.module.prepare_decoder_input_ids_from_labels(labels)
-            return shifted
+        """What the decoder reads: the token that generation starts with, then the labels."""
         start = torch.full_like(labels[:, :1], self.module.config.decoder_start_token_id)
         return torch.cat([start, labels[:, :-1]], 1)
 

@@ -14,7 +14,13 @@ def show_text(plugin: Plugin) -> str:
     loaded = plugin.load()
     origin = f"{plugin.distribution} {plugin.version}, {plugin.value}"
     head = f"{plugin.name} ({plugin.kind[:-1]}, {origin})"
-    body = {"methods": _method, "tasks": _task, "datasets": _dataset, "models": _model}
+    body = {
+        "methods": _method,
+        "tasks": _task,
+        "datasets": _dataset,
+        "models": _model,
+        "engines": _engine,
+    }
     return f"{head}\n{body[plugin.kind](loaded)}".rstrip()
 
 
@@ -71,6 +77,14 @@ def _model(model: Any) -> str:
             f"built by: {model.builder} with seed {model.seed}",
         ]
     )
+
+
+def _engine(engine: Any) -> str:
+    from harness import engines
+
+    place = engines.folder(engine) if engines.installed(engine) else "not installed"
+    needs = ", ".join(engine.requirements)
+    return f"{engine.summary}\n\nversion: {engine.version}\nneeds: {needs}\nfolder: {place}"
 
 
 def _yaml(value: Any) -> str:

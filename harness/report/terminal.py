@@ -70,7 +70,17 @@ def run_table(entries: Sequence[Entry] | Summary, baseline: str = "base") -> Tab
     blocks = [_task_block(task, len(models) > 1) for task in summary.tasks]
     tested = sum(group.contrast is not None for task in summary.tasks for group in task.groups)
     notes = _footnotes(tested, any(task.lab for task in summary.tasks))
+    if not isinstance(entries, Summary):
+        notes += _unmeasured(entries)
     return Tables([*blocks, Block("", [], [], notes)])
+
+
+def _unmeasured(entries: Sequence[Entry]) -> list[str]:
+    """What could not be measured, with the reason."""
+    metrics = (pair for entry in entries for pair in entry.metrics.items())
+    return list(
+        dict.fromkeys(f"{k}: {m.signature}" for k, m in metrics if m.value is None and m.signature)
+    )
 
 
 def comparison_table(result: Comparison) -> Tables:
@@ -169,6 +179,12 @@ def _comparison_line(row: Row) -> Line:
     cells += [_difference(result), _p(result.p_holm)] if result else ["", ""]
     pairs = {name: f"{_number(a)} -> {_number(b)}" for name, (a, b) in row.metrics.items()}
     details = _secondary(pairs, row.primary)
+    for name, test in row.corpus.items():
+        bootstrap, randomization = _p(test.p_bootstrap), _p(test.p_randomization)
+        details.append(
+            f"{name} {_number(test.a)} -> {_number(test.b)}: p {bootstrap} (paired bootstrap), "
+            f"{randomization} (approximate randomization)"
+        )
     if result:
         details.append(_join([_size(result.n, result.clusters), *_detectable(result)]))
     return Line([*cells, row.verdict], details)

@@ -88,7 +88,9 @@ def contrastive_token(
     margin = scores - scores.diagonal(dim1=1, dim2=2)[:, :, None]
     if log_weight is not None:
         margin = margin + log_weight
-    return functional.softplus(margin.masked_fill(~negatives, -torch.inf).logsumexp(-1))
+    margin = margin.masked_fill(~negatives, -torch.inf)
+    margin.diagonal(dim1=1, dim2=2).zero_()  # the 1 in the sum, so that it is never empty
+    return margin.logsumexp(-1)
 
 
 def cosine_similarity(hidden: Tensor) -> Tensor:

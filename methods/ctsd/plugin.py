@@ -20,7 +20,10 @@ class Ctsd(Method):
         "lab": Preset(
             model="lab/titles-mature",
             dataset="lab/titles",
-            config={"train": {"lr": 3e-4, "epochs": 2, "batch_size": 32}},
+            config={
+                "data": {"source": "qaa", "target": "qab"},
+                "train": {"lr": 3e-4, "epochs": 2, "batch_size": 32},
+            },
         ),
         "paper": Preset(
             model="facebook/nllb-200-distilled-600M",

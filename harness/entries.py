@@ -1,0 +1,142 @@
+"""From predictions to an entry: scored, also by engines, and recorded."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness import engines, leaderboard, scoring
+from harness.files import recorded_name
+from harness.fitting import Fitted
+from harness.kept import outputs_path, write_outputs
+from harness.models import loading
+from harness.plan import Arm, Scored
+from harness.provenance import command, provenance
+from harness.schema import Entry, Metric, ModelRef, RunConfig, digest
+from harness.store import Store, link
+from harness.task import Prediction, Ratio, Score
+
+ENGINE_CHUNK = 4096
+"""Items that an engine scores in one process: its start takes longer than hundreds of them."""
+
+
+class Reporter(Protocol):
+    """Who hears how a run goes: a terminal, a log, nobody."""
+
+    def step(self, what: str, done: int, total: int, figures: dict[str, float]) -> None:
+        """`done` of `total` units of `what` are done; figures are the latest loss and the like."""
+
+    def recorded(self, entry: Entry, outcome: str) -> None:
+        """An entry reached its leaderboard: added, changed or unchanged."""
+
+
+def make_entry(
+    config: RunConfig,
+    scored: Scored,
+    predictions: Sequence[Prediction],
+    who: Mapping[str, Any],
+    store: Store,
+) -> tuple[Entry, list[Any]]:
+    """Score predictions: the leaderboard entry, and the rows that the run's folder shows.
+
+    Args:
+        who: the entry's fields that say whose predictions they are: method, config, model, ...
+    """
+    task, items = scored.task, scored.items
+    shares = scoring.scores(task, items, predictions)
+    shares, unmeasured = _with_engines(config, scored, predictions, shares, store)
+    entry = Entry(
+        task=scored.ref,
+        profile=config.profile,
+        limit=config.limit,
+        primary=task.card.primary,
+        higher_is_better=task.card.higher_is_better,
+        metrics={**task.aggregate(items, predictions, shares), **unmeasured},
+        categories=scoring.by_category(items, shares),
+        items=scoring.packed(items, shares, task.card.primary),
+        lab=scored.lab,
+        **who,
+    )
+    return entry, scoring.report_rows(items, predictions, shares)
+
+
+def _with_engines(
+    config: RunConfig,
+    scored: Scored,
+    predictions: Sequence[Prediction],
+    shares: Sequence[Score],
+    store: Store,
+) -> tuple[list[Score], dict[str, Metric]]:
+    """Scores with those of the engines asked for; and what could not be measured, with why."""
+    found, unmeasured = list(shares), {}
+    said = digest([list(each.outputs) for each in predictions])
+    for name, setting in config.engine.items():
+        inputs = {
+            "engine": engines.load(name).identity(),
+            "setting": scored.task.engine_identity(name, setting),
+            "items": scored.ref.fingerprint,
+            "outputs": said,
+        }
+
+        def score(part: Sequence[int], _: int, name: str = name, setting: str = setting) -> Any:
+            items = [scored.items[i] for i in part]
+            outputs = [predictions[i] for i in part]
+            values = scored.task.engine_scores(name, setting, items, outputs)
+            return [{"score": value} for value in values]
+
+        numbers = range(len(predictions))
+        try:
+            rows = store.mapped("engines", inputs, numbers, score, chunk=ENGINE_CHUNK)
+        except engines.NotInstalledError as error:
+            unmeasured[name] = Metric(value=None, n=0, signature=f"not measured: {error}")
+            continue
+        found = [
+            {**share, name: Ratio(row["score"])} for share, row in zip(found, rows, strict=True)
+        ]
+    return found, unmeasured
+
+
+def keep(
+    config: RunConfig, entry: Entry, rows: Sequence[Any], folder: Path, reporter: Reporter
+) -> None:
+    """Record an entry in its leaderboard, and its outputs where `compare` finds them."""
+    outcome = leaderboard.record(config.leaderboards, entry)
+    reporter.recorded(entry, outcome)
+    path = outputs_path(config.runs, entry)
+    write_outputs(path, rows)
+    link(path, folder / f"{entry.task.name}.jsonl")
+
+
+def of_arm(config: RunConfig, arm: Arm, seed: int | None, fitted: Fitted) -> dict[str, Any]:
+    """Whose predictions an entry scores, as its fields."""
+    names = _recorded_models(arm)
+    base, data = fitted.base, fitted.dataset_fingerprint
+    return {
+        "method": arm.name,
+        "config": _renamed(arm.method.config.model_dump(mode="json"), names),
+        "overrides": _renamed(dict(arm.overrides), names),
+        "model": ModelRef(name=recorded_name(arm.model, base), base=base, weights=fitted.weights),
+        "dataset": recorded_name(arm.dataset, data) if arm.dataset else None,
+        "dataset_fingerprint": data,
+        "seed": seed,
+        "cost": fitted.cost,
+        "provenance": provenance(config, command(config)),
+    }
+
+
+def _recorded_models(arm: Arm) -> dict[str, str]:
+    """How an entry's config names the models that a method reads beside its base."""
+    return {
+        name: recorded_name(name, loading.identity(loading.resolve(name)))
+        for name in arm.method.models()
+    }
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A config without the folders of this machine."""
+    if isinstance(value, Mapping):
+        return {key: _renamed(inner, names) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, names) for inner in value]
+    if isinstance(value, str):
+        return names.get(value) or recorded_name(value)
+    return value

@@ -1,0 +1,55 @@
+"""Outputs that runs keep beside the leaderboards, and what can be tested from them alone."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.errors import HarnessError
+from harness.files import write_atomic
+from harness.schema import CorpusTest, Entry, canonical_json, digest
+
+
+def outputs_path(runs: Path, entry: Entry) -> Path:
+    """Where the outputs of an entry lie, by what its leaderboard says of it."""
+    what = entry.model_dump(mode="json", include={"task", "method", "model", "config", "limit"})
+    return runs / "outputs" / f"{digest(what)}.jsonl"
+
+
+def write_outputs(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep the outputs of an entry with their scores, a row per item."""
+    write_atomic(path, "".join(canonical_json(row) + "\n" for row in rows))
+
+
+def corpus_tests(a: Entry, b: Entry, runs: Path) -> Mapping[str, CorpusTest]:
+    """Paired tests of corpus metrics between two entries of the same items, from their outputs.
+
+    Nothing where either's outputs are not below `runs`, or the task has no such metric.
+    """
+    sides = [_kept(outputs_path(runs, entry)) for entry in (a, b)]
+    if (
+        not all(sides)
+        or len(sides[0]) != len(sides[1])
+        or not registry.registered("tasks", a.task.name)
+    ):
+        return {}
+    from harness.plan import task_with
+    from harness.task import Prediction
+
+    task = task_with(a.task.name, a.task.options)
+    references = [row["reference"] for row in sides[0]]
+    first, second = (
+        [Prediction(row["id"], tuple(row["outputs"])) for row in side] for side in sides
+    )
+    return task.corpus_tests(references, first, second)
+
+
+def _kept(path: Path) -> list[dict[str, Any]]:
+    """The rows of outputs that a run kept; none where they are not there, or damaged."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"{path}: damaged ({error}): remove it.") from None
