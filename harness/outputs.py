@@ -11,7 +11,7 @@ from harness.files import hash_file, recorded_name
 from harness.parallel import read_lines
 from harness.plan import scored_task
 from harness.provenance import options, provenance
-from harness.records import SUFFIXES, Record, is_missing, read_records
+from harness.records import SUFFIXES, Record, is_missing, kind_of, read_records
 from harness.report.progress import Quiet
 from harness.schema import Cost, Entry, ModelRef, RunConfig, digest
 from harness.store import Store
@@ -85,7 +85,7 @@ def read_outputs(
     Raises `DataError` naming the line of an output that is missing or no text, and where the
     outputs are not as many as the items, or not the same items.
     """
-    if file.suffix.lower() not in SUFFIXES and not file.name.endswith(".jsonl.gz"):
+    if kind_of(file) not in SUFFIXES:
         lines = read_lines(file)
         _check_count(file, len(lines), items)
         return {"": [Prediction(item.id, (line,)) for item, line in zip(items, lines, strict=True)]}

@@ -292,6 +292,8 @@ def _scored(task: Task, config: RunConfig) -> Scored:
     data = open_data(source.dataset, source.revision)
     lab = data.lab or source == card.sources.get("lab")
     split = source.dev if config.split == "dev" else source.split
+    if split is None and config.split in data.splits():
+        split = config.split
     if config.split == "dev" and split is None:
         raise HarnessError(f"task '{card.name}' has no dev split in '{source.dataset}'.")
     items = read_items(task, data, split, config.limit)

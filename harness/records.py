@@ -1,7 +1,9 @@
 """Data files to raw records: JSON lines, JSON arrays, TSV, CSV, parquet. Each knows its place."""
 
 import csv
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, NamedTuple
 from harness.errors import DataError, HarnessError, suggestion
 
 SUFFIXES = (".jsonl", ".json", ".tsv", ".csv", ".parquet")
-"""What a data file's name ends with."""
+"""What a data file's name ends with; with `.gz` after it, but for parquet, it is unpacked."""
 
 CELL_LIMIT = 2**31 - 1
 """Longest cell of a table, in characters: pictures in base64 are long."""
@@ -28,17 +30,23 @@ class Record(NamedTuple):
 def read_records(path: Path) -> list[Record]:
     """All records of a data file; raises `DataError` beginning with file and line."""
     readers = {".jsonl": _json, ".json": _json, ".tsv": _table, ".csv": _table}
-    suffix = path.suffix.lower()
+    suffix = kind_of(path)
     if suffix not in SUFFIXES:
         raise DataError(f"{path.name}: unknown kind of file, not one of {', '.join(SUFFIXES)}.")
     reader = _parquet if suffix == ".parquet" else readers[suffix]
     try:
         records = list(reader(path))
-    except OSError as error:
-        raise DataError(f"{path.name}: cannot be read ({error.strerror or error}).") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path.name}: cannot be read ({reason}).") from None
     if not records:
         raise DataError(f"{path.name}: is empty, it has no record.")
     return records
+
+
+def kind_of(path: Path) -> str:
+    """The ending that says what a data file is: `.jsonl`, also of `items.jsonl.gz`."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def require(row: Mapping[str, Any], place: str, *names: str) -> Any:
@@ -67,7 +75,8 @@ def is_missing(value: Any) -> bool:
 
 def _lines(path: Path) -> Iterator[str]:
     """Decoded lines with their line ends."""
-    with path.open("rb") as file:
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    with opened(path, "rb") as file:
         for number, raw in enumerate(file, start=1):
             if number == 1 and raw.startswith(UTF16):
                 raise DataError(f"{path.name} line 1: the file is UTF-16, save it as UTF-8.")
@@ -132,7 +141,7 @@ def _brief(error: Exception) -> str:
 def _table(path: Path) -> Iterator[Record]:
     """TSV or CSV with a header, as pandas writes them; empty cells are None."""
     csv.field_size_limit(CELL_LIMIT)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    delimiter = "\t" if kind_of(path) == ".tsv" else ","
     reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     start = 1
@@ -224,4 +233,4 @@ def nearest_file(path: Path) -> str:
     """`Did you mean ...?` among the data files beside a path that does not exist."""
     folder = path.parent
     beside: Sequence[Path] = sorted(folder.iterdir()) if folder.is_dir() else []
-    return suggestion(path.name, [p.name for p in beside if p.is_dir() or p.suffix in SUFFIXES])
+    return suggestion(path.name, [p.name for p in beside if p.is_dir() or kind_of(p) in SUFFIXES])

@@ -13,7 +13,7 @@ from harness.dataset import Dataset, Row
 from harness.errors import DataError, HarnessError, suggestion
 from harness.models.pictures import EncodedPicture
 from harness.parallel import BranchSplit, ParallelText, language_files, sacrebleu_test_set
-from harness.records import SUFFIXES, Embedded, Record, nearest_file, read_records
+from harness.records import SUFFIXES, Embedded, Record, kind_of, nearest_file, read_records
 
 SPLIT = "all"
 """The one split of a file or a folder."""
@@ -56,7 +56,7 @@ def open_dataset(spec: str, revision: str | None = None) -> Dataset:
     if files := language_files(path):
         return ParallelText(path.name, files)
     hub = _HUB.fullmatch(spec)
-    if hub is None or path.suffix.lower() in SUFFIXES or spec.startswith((".", "~", "/")):
+    if hub is None or kind_of(path) in SUFFIXES or spec.startswith((".", "~", "/")):
         raise DataError(f"{spec}: no such file or folder. {nearest_file(path)}".rstrip())
     return HubDataset(hub["name"], hub["config"], revision)
 
@@ -90,7 +90,7 @@ class FileDataset(Dataset):
     def _files(self) -> list[Path]:
         if not self.path.is_dir():
             return [self.path]
-        files = [file for file in sorted(self.path.iterdir()) if file.suffix.lower() in SUFFIXES]
+        files = [file for file in sorted(self.path.iterdir()) if kind_of(file) in SUFFIXES]
         if not files:
             raise DataError(f"{self.path}: has no data file ({', '.join(SUFFIXES)}).")
         return files

@@ -6,7 +6,8 @@ Without `clusters` each item is its own. Everything is a pure function of its ar
 draws come from a generator with a fixed seed. Differences are b - a.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -231,11 +232,23 @@ def _bootstrap(sums: Floats) -> Floats:
         block = max(1, BLOCK // len(kinds))
         sizes = [min(block, BOOTSTRAP_DRAWS - at) for at in range(0, BOOTSTRAP_DRAWS, block)]
         return np.concatenate([rng.multinomial(len(sums), shares, size) @ kinds for size in sizes])
-    draws = np.empty((BOOTSTRAP_DRAWS, sums.shape[1]))
-    for draw in draws:
-        drawn = rng.integers(0, len(sums), len(sums), dtype=np.uint32)
-        draw[:] = np.bincount(drawn, minlength=len(sums)).astype(np.float64) @ sums
-    return draws
+    if BOOTSTRAP_DRAWS * len(sums) <= 2 * BLOCK:
+        return _draws(len(sums)) @ sums
+    return np.stack([drawn @ sums for drawn in _resamplings(len(sums))])
+
+
+def _resamplings(clusters: int) -> Iterator[Floats]:
+    """How often each cluster is drawn, [clusters], once per draw."""
+    rng = np.random.default_rng(SEED)
+    for _ in range(BOOTSTRAP_DRAWS):
+        drawn = rng.integers(0, clusters, clusters, dtype=np.uint32)
+        yield np.bincount(drawn, minlength=clusters).astype(np.float64)
+
+
+@lru_cache(maxsize=8)
+def _draws(clusters: int) -> Floats:
+    """All resamplings at once, [draws, clusters]: the metrics of a task share them."""
+    return np.stack(list(_resamplings(clusters)))
 
 
 def _swapped_difference(middle: Floats, totals: Floats) -> Floats:

@@ -2,19 +2,15 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from harness.errors import DataError
 from harness.models.languages import english_name, known_codes, marian_codes, matched
@@ -184,16 +180,12 @@ class Translator(ABC):
 
     def _batches(
         self, order: Sequence[int], languages: Sequence[tuple[str, str]]
-    ) -> list[list[int]]:
+    ) -> Iterator[list[int]]:
         """Prompts of one pair of languages, at most a batch of them at a time."""
-        batches: list[list[int]] = []
-        for i in order:
-            last = batches[-1] if batches else []
-            if last and languages[last[0]] == languages[i] and len(last) < self.batch_size:
-                last.append(i)
-            else:
-                batches.append([i])
-        return batches
+        for _, group in groupby(order, key=lambda i: languages[i]):
+            members = list(group)
+            for start in range(0, len(members), self.batch_size):
+                yield members[start : start + self.batch_size]
 
     def _padded(self, rows: Sequence[Tensor], side: str | None = None) -> tuple[Tensor, Tensor]:
         side = side or self.padding

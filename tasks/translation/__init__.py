@@ -1,0 +1,5 @@
+"""Tasks of translation: product titles, paths of a product taxonomy, parallel test sets."""
+
+from harness.cards import cards
+
+__getattr__ = cards(__file__)
