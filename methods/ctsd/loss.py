@@ -68,6 +68,13 @@ def first_occurrences(labels: Tensor) -> Tensor:
     return ~same.tril(-1).any(-1)
 
 
+def recurring(labels: Tensor, mask: Tensor, window: int) -> Tensor:
+    """True at each label that stands among the `window` before it, [batch, length]."""
+    same = labels[:, :, None] == labels[:, None, :]
+    near = torch.ones_like(same[0]).tril(-1).triu(-window)
+    return (same & near & mask[:, None, :]).any(-1) & mask
+
+
 def contrastive_token(
     scores: Tensor, negatives: Tensor, log_weight: Tensor | None = None
 ) -> Tensor:
