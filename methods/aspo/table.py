@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 import harness
-from harness.contrast import contrast
 from harness.leaderboard import load_all
+from harness.report.markdown import difference, head, mean, row
 from harness.schema import Entry
 
 MODELS = ("lab/scenes-vlm", "lab/scenes-vlm-1", "lab/scenes-vlm-2")
@@ -74,28 +74,20 @@ def _table(
         for method in METHODS
     }
     columns = [(task, metric) for task in TASKS for metric in COLUMNS[task]]
-    lines = _head("method", *(f"{task} {metric}" for task, metric in columns))
+    lines = head("method", *(f"{task} {metric}" for task, metric in columns))
     for method, entries in {"base": base, **runs}.items():
-        lines.append(_row(method, *(_mean(entries[task], metric) for task, metric in columns)))
+        lines.append(row(method, *(_mean(entries[task], metric) for task, metric in columns)))
     contrasts = [(task, other) for task in TASKS for other in ("base", "dpo")]
-    lines += ["", *_head("method", *(f"{task}, minus {other}" for task, other in contrasts))]
+    lines += ["", *head("method", *(f"{task}, minus {other}" for task, other in contrasts))]
     for method, entries in runs.items():
         cells = [
             ""
             if method == other
-            else _difference({"base": base, **runs}[other][task], entries[task])
+            else difference({"base": base, **runs}[other][task], entries[task])
             for task, other in contrasts
         ]
-        lines.append(_row(method, *cells))
+        lines.append(row(method, *cells))
     return lines
-
-
-def _head(*cells: str) -> list[str]:
-    return [_row(*cells), "|---" * len(cells) + "|"]
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _runs(
@@ -124,20 +116,8 @@ def _repeated(entries: Sequence[Entry], seeds: Sequence[int]) -> list[Entry]:
 
 
 def _mean(entries: Sequence[Entry], metric: str) -> str:
-    values = [entry.metrics[metric].value or 0.0 for entry in entries]
-    mean = sum(values) / len(values)
-    return f"{mean:.2f}" if mean > 1 else f"{100 * mean:.1f}"
-
-
-def _difference(baseline: Sequence[Entry], method: Sequence[Entry]) -> str:
-    found = contrast(baseline, method)
-    if found.difference is None or found.low is None or found.high is None:
-        return "0"
-    mark = "" if found.low <= 0 <= found.high else "**"
-    return (
-        f"{mark}{100 * found.difference:+.1f}{mark} "
-        f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-    )
+    value = mean(entries, metric)
+    return f"{value:.2f}" if value > 1 else f"{100 * value:.1f}"
 
 
 if __name__ == "__main__":

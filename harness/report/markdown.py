@@ -1,0 +1,34 @@
+"""Tables of experiments as Markdown, for a method's card."""
+
+from collections.abc import Sequence
+
+from harness.contrast import contrast
+from harness.schema import Entry
+
+
+def head(*cells: str) -> list[str]:
+    """The two lines that begin a table."""
+    return [row(*cells), "|---" * len(cells) + "|"]
+
+
+def row(*cells: str) -> str:
+    """One line of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def mean(entries: Sequence[Entry], metric: str) -> float:
+    """A metric's mean over entries; what is undefined counts as 0."""
+    return sum(entry.metrics[metric].value or 0.0 for entry in entries) / len(entries)
+
+
+def difference(baseline: Sequence[Entry], method: Sequence[Entry]) -> str:
+    """Paired difference of the primary metric in percent with its 95 % interval; bold where that
+    holds no zero."""
+    found = contrast(baseline, method)
+    if found.difference is None or found.low is None or found.high is None:
+        return "0"
+    mark = "" if found.low <= 0 <= found.high else "**"
+    return (
+        f"{mark}{100 * found.difference:+.1f}{mark} "
+        f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    )
