@@ -8,13 +8,24 @@ from typing import Any
 from harness import registry
 from harness.errors import HarnessError
 from harness.files import write_atomic
+from harness.leaderboard import DIGITS
 from harness.schema import CorpusTest, Entry, canonical_json, digest
+
+KEYS = {"id", "outputs", "reference"}
+"""What a row of outputs has, beside others."""
 
 
 def outputs_path(runs: Path, entry: Entry) -> Path:
-    """Where the outputs of an entry lie, by what its leaderboard says of it."""
-    what = entry.model_dump(mode="json", include={"task", "method", "model", "config", "limit"})
-    return runs / "outputs" / f"{digest(what)}.jsonl"
+    """Where the outputs of an entry lie, by what its leaderboard says of it: whose they are and
+    what came out, so that another result at the same place has outputs of its own."""
+    fields = {"task", "method", "model", "config", "limit", "items"}
+    what = entry.model_dump(mode="json", include=fields)
+    # A leaderboard rounds what was measured; adding 0 turns -0 into 0.
+    values = {
+        name: None if metric.value is None else f"{metric.value + 0.0:.{DIGITS}g}"
+        for name, metric in entry.metrics.items()
+    }
+    return runs / "outputs" / f"{digest({**what, 'metrics': values})}.jsonl"
 
 
 def write_outputs(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -27,12 +38,8 @@ def corpus_tests(a: Entry, b: Entry, runs: Path) -> Mapping[str, CorpusTest]:
 
     Nothing where either's outputs are not below `runs`, or the task has no such metric.
     """
-    sides = [_kept(outputs_path(runs, entry)) for entry in (a, b)]
-    if (
-        not all(sides)
-        or len(sides[0]) != len(sides[1])
-        or not registry.registered("tasks", a.task.name)
-    ):
+    sides = [_kept(outputs_path(runs, entry), entry.items.n) for entry in (a, b)]
+    if not all(sides) or not registry.registered("tasks", a.task.name):
         return {}
     from harness.plan import task_with
     from harness.task import Prediction
@@ -45,11 +52,16 @@ def corpus_tests(a: Entry, b: Entry, runs: Path) -> Mapping[str, CorpusTest]:
     return task.corpus_tests(references, first, second)
 
 
-def _kept(path: Path) -> list[dict[str, Any]]:
-    """The rows of outputs that a run kept; none where they are not there, or damaged."""
+def _kept(path: Path, count: int) -> list[dict[str, Any]]:
+    """The rows of outputs that a run kept; none where they are not there."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # Not `splitlines`: a text may hold other ends of a line.
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        rows = [json.loads(line) for line in lines]
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise HarnessError(f"{path}: damaged ({error}): remove it.") from None
+    if len(rows) != count or not all(isinstance(row, dict) and row.keys() >= KEYS for row in rows):
+        raise HarnessError(f"{path}: damaged (not {count} rows of outputs): remove it.")
+    return rows

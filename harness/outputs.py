@@ -1,5 +1,6 @@
 """Outputs that were made elsewhere: read from a file, matched to a task's items, scored."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,11 +8,11 @@ from typing import Any
 
 from harness.entries import Reporter, keep, make_entry
 from harness.errors import DataError, suggestion
-from harness.files import hash_file, recorded_name
+from harness.files import recorded_name
 from harness.parallel import read_lines
-from harness.plan import scored_task
+from harness.plan import Scored, scored_task
 from harness.provenance import options, provenance
-from harness.records import SUFFIXES, Record, is_missing, kind_of, read_records
+from harness.records import SUFFIXES, Record, is_missing, kind_of, nearest_file, read_records
 from harness.report.progress import Quiet
 from harness.schema import Cost, Entry, ModelRef, RunConfig, digest
 from harness.store import Store
@@ -22,6 +23,9 @@ METHOD = "outputs"
 
 FIELDS = ("output", "outputs", "prediction", "hypothesis", "translation", "answer", "response")
 """Where a record's output is looked for when no field is named."""
+
+HALF = re.compile("[\ud800-\udfff]")
+"""Of a pair that JSON writes as two escapes: no text that a file can hold."""
 
 Said = list[str]
 """The answers to the requests of one item; mostly one."""
@@ -42,83 +46,113 @@ def score_outputs(
             one, else by order; or plain text with a line per item.
         field: where a record has its output, dotted: `systems.Online-W`. Where it holds a mapping,
             each of its keys is a system of its own.
-        name: what the leaderboard calls the outputs; the file's name without it.
+        name: what the leaderboard calls the outputs; the file's name without it, and the field's.
 
     Returns:
         An entry per system.
     """
-    task = scored_task(config.tasks[0], config)
+    if not file.exists():
+        raise DataError(f"{file}: no such file. {nearest_file(file)}".rstrip())
+    scored = scored_task(config.tasks[0], config)
     store = Store(config.runs / "store")
     entries = []
-    for system, predictions in read_outputs(file, task.items, field).items():
-        called = "/".join(filter(None, (name or recorded_name(file.stem), system)))
-        weights = digest([hash_file(file), field, system])
+    for system, predictions in read_outputs(file, scored, field).items():
+        said = digest([list(each.outputs) for each in predictions])
         who = {
             "method": METHOD,
             "config": {"field": field} if field else {},
-            "model": ModelRef(name=called, base=weights, weights=weights),
+            "model": ModelRef(name=_called(file, field, name, system), base=said, weights=said),
             "dataset": None,
             "dataset_fingerprint": None,
             "seed": None,
             "cost": Cost(total_parameters=0),
             "provenance": provenance(config, _command(config, file, field, name)),
         }
-        entry, rows = make_entry(config, task, predictions, who, store)
-        folder = config.runs / f"{METHOD}-{entry.model.name.replace('/', '-')}"
+        entry, rows = make_entry(config, scored, predictions, who, store)
+        folder = config.runs / f"{METHOD}-{entry.model.name.replace('/', '-')[:80]}"
         keep(config, entry, rows, folder, reporter or Quiet())
         entries.append(entry)
     return entries
 
 
+def _called(file: Path, field: str | None, name: str | None, system: str) -> str:
+    """What a leaderboard calls a system: another field of the same file is another one."""
+    if not name:
+        name = recorded_name(Path(file.name.removesuffix(".gz")).stem)
+        system = system or (field or "").rpartition(".")[2]
+    return "/".join(filter(None, (name, system)))
+
+
 def _command(config: RunConfig, file: Path, field: str | None, name: str | None) -> str:
-    asked = {"predictions": recorded_name(str(file)), "field": field, "name": name}
+    (task,) = config.tasks
+    asked = {
+        "task": task,
+        "predictions": recorded_name(str(file)),
+        "field": field,
+        "name": name,
+        "source": recorded_name(config.source.get(task, "")),
+    }
     own = [part for key, value in asked.items() if value for part in (f"--{key}", value)]
-    rest = options(config.model_copy(update={"method": ["x"]}))
-    return shlex.join(["harness", "score", *own, *rest])
+    for key, value in config.option.items():
+        own += ["--option", f"{key.removeprefix(f'{task}.')}={value}"]
+    said = {"method": ["x"], "tasks": ["x"], "source": {}, "option": {}}
+    return shlex.join(["harness", "score", *own, *options(config.model_copy(update=said))])
 
 
 def read_outputs(
-    file: Path, items: Sequence[Item], field: str | None = None
+    file: Path, scored: Scored, field: str | None = None
 ) -> dict[str, list[Prediction]]:
     """System -> its predictions in the order of the items; one system without a name, mostly.
 
     Raises `DataError` naming the line of an output that is missing or no text, and where the
-    outputs are not as many as the items, or not the same items.
+    outputs are not as many as the items or their requests, or not the same items.
     """
-    if kind_of(file) not in SUFFIXES:
-        lines = read_lines(file)
-        _check_count(file, len(lines), items)
-        return {"": [Prediction(item.id, (line,)) for item, line in zip(items, lines, strict=True)]}
-    records = _in_order(file, read_records(file), items)
+    records = _in_order(file, _records(file), scored.items)
     systems: dict[str, list[Prediction]] = {}
-    for item, record in zip(items, records, strict=True):
-        for system, said in _said(record, field).items():
-            systems.setdefault(system, []).append(Prediction(item.id, tuple(said)))
-    for system, predictions in systems.items():
-        if len(predictions) != len(items):
-            raise DataError(
-                f"{file.name}: system '{system}' has {len(predictions)} outputs, the task has "
-                f"{len(items)} items."
-            )
+    for item, record in zip(scored.items, records, strict=True):
+        said = _said(record, field)
+        if systems and said.keys() != systems.keys():
+            odd = min(said.keys() ^ systems.keys())
+            has, lacks = (record, records[0]) if odd in said else (records[0], record)
+            raise DataError(f"{lacks.place}: no output of system '{odd}', which {has.place} has.")
+        asked = len(scored.task.requests(item))
+        given = record.fields.get("details")
+        details = given if isinstance(given, Mapping) else {}
+        for system, texts in said.items():
+            if len(texts) != asked:
+                raise DataError(
+                    f"{record.place}: item '{item.id}' asks {asked} times, but there are "
+                    f"{len(texts)} outputs: give a list of one per request, in their order."
+                )
+            systems.setdefault(system, []).append(Prediction(item.id, tuple(texts), details))
     return systems
 
 
+def _records(file: Path) -> list[Record]:
+    """The records of a file: a line of plain text is one; an empty cell of a table is a text."""
+    if kind_of(file) not in SUFFIXES:
+        lines = enumerate(read_lines(file), start=1)
+        return [Record(f"{file.name} line {n}", {FIELDS[0]: line}) for n, line in lines]
+    records = read_records(file)
+    if kind_of(file) in (".tsv", ".csv"):
+        return [Record(place, {k: v or "" for k, v in cells.items()}) for place, cells in records]
+    return records
+
+
 def _in_order(file: Path, records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
-    """Records by the items' ids, where every one names an item; else in the file's order."""
-    named: dict[str, Record] = {}
-    for record in records:
-        name = record.fields.get("id")
-        if is_missing(name):
-            _check_count(file, len(records), items)
-            return list(records)
-        if str(name) in named:
-            place = named[str(name)].place
-            raise DataError(f"{record.place}: id '{name}' stands at {place} already.")
-        named[str(name)] = record
-    missing = [item.id for item in items if item.id not in named]
-    if len(missing) == len(items):
+    """Records by the items' ids, where one of them names an item; else in the file's order."""
+    ids = [None if is_missing(name := r.fields.get("id")) else str(name) for r in records]
+    if {item.id for item in items}.isdisjoint(ids):
         _check_count(file, len(records), items)
         return list(records)
+    named: dict[str, Record] = {}
+    for name, record in zip(ids, records, strict=True):
+        if name is None:
+            raise DataError(f"{record.place}: there is no 'id', which other records have.")
+        if name in named:
+            raise DataError(f"{record.place}: id '{name}' stands at {named[name].place} already.")
+        named[name] = record
+    missing = [item.id for item in items if item.id not in named]
     if missing:
         raise DataError(
             f"{file.name}: no output for item '{missing[0]}'. {suggestion(missing[0], named)}"
@@ -137,27 +171,34 @@ def _check_count(file: Path, count: int, items: Sequence[Item]) -> None:
 
 def _said(record: Record, field: str | None) -> Mapping[str, Said]:
     """System -> what a record says."""
-    value = _value(record, field)
+    name = field or _usual_field(record)
+    value = _value(record, name)
     if isinstance(value, Mapping) and value:
-        return {str(name): _texts(record, f"{field}.{name}", said) for name, said in value.items()}
-    return {"": _texts(record, field or "the output", value)}
+        return {str(key): _texts(record, f"{name}.{key}", said) for key, said in value.items()}
+    return {"": _texts(record, name, value)}
 
 
-def _value(record: Record, field: str | None) -> Any:
-    if field is None:
-        found = [name for name in FIELDS if name in record.fields]
-        if not found:
-            raise DataError(
-                f"{record.place}: no output: none of {', '.join(FIELDS)} is there. Give --field; "
-                f"it has {', '.join(record.fields)}."
-            )
-        return record.fields[found[0]]
+def _usual_field(record: Record) -> str:
+    found = [name for name in FIELDS if name in record.fields]
+    if not found:
+        raise DataError(
+            f"{record.place}: no output: none of {', '.join(FIELDS)} is there. Give --field; "
+            f"it has {', '.join(record.fields)}."
+        )
+    return found[0]
+
+
+def _value(record: Record, field: str) -> Any:
+    """What stands under a column of that name, else under the dotted path."""
+    if field in record.fields:
+        return record.fields[field]
     value: Any = record.fields
     for part in field.split("."):
         if not isinstance(value, Mapping) or part not in value:
-            known = list(value) if isinstance(value, Mapping) else []
+            known = list(map(str, value)) if isinstance(value, Mapping) else []
+            has = f"It has: {', '.join(known)}." if known else ""
             raise DataError(
-                f"{record.place}: there is no '{field}'. {suggestion(part, known)}".rstrip()
+                f"{record.place}: there is no '{field}'. {suggestion(part, known)}{has}".rstrip()
             )
         value = value[part]
     return value
@@ -168,4 +209,6 @@ def _texts(record: Record, field: str, value: Any) -> Said:
     said = value if isinstance(value, list) else [value]
     if not said or not all(isinstance(text, str) for text in said):
         raise DataError(f"{record.place}: '{field}' is no text (got {value!r:.60}).")
+    if any(HALF.search(text) for text in said):
+        raise DataError(f"{record.place}: '{field}' has half of a character: cut in its middle?")
     return said

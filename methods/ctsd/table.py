@@ -33,7 +33,7 @@ STRENGTHS: dict[float, tuple[str, ...]] = {
         "ctsd-distance",
         "ctsd-attention",
     ),
-    0.3: ("unlikelihood", "ct", "ctsd"),
+    0.3: ("ct", "ctsd"),
 }
 """lambda -> the methods that are trained with it."""
 METRICS = (
