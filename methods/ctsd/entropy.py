@@ -101,7 +101,8 @@ def plot(steps: Mapping[str, Steps], path: Path, title: str) -> None:
                 if chosen.any():
                     mean = values[chosen].mean()
                     shown = f"{kind}: mean {mean:.2f}, n {chosen.sum():,}"
-                    axis.hist(values[chosen], bins, density=True, histtype="step", label=shown)
+                    inside = np.clip(values[chosen], bins[0], bins[-1])
+                    axis.hist(inside, bins, density=True, histtype="step", label=shown)
             axis.set_xlabel(f"{label} (nats)")
             axis.legend(fontsize="x-small")
         axes[0, 0].set_ylabel("density")

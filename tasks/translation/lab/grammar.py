@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from itertools import accumulate
 from typing import Literal
@@ -22,11 +23,12 @@ Split = Literal["train", "dev", "test"]
 Spacing = Literal["far", "near"]
 Category = Literal["plain", "rare", "stacked", "unseen", "truncated"]
 
+PLAIN: Category = "plain"
 HARD: tuple[Category, ...] = ("rare", "stacked", "unseen", "truncated")
 CATEGORIES: dict[Split, tuple[Category, ...]] = {
-    "train": ("plain",) * 156 + HARD,
-    "dev": ("plain", *HARD),
-    "test": ("plain", *HARD),
+    "train": (PLAIN,) * 156 + HARD,
+    "dev": (PLAIN, *HARD),
+    "test": (PLAIN, *HARD),
 }
 """What the titles of a split are, in turn: what is read is clean, what is asked is hard."""
 
@@ -104,7 +106,7 @@ class Title:
     category: Category
     phrases: tuple[Phrase, ...]
 
-    @property
+    @cached_property
     def source(self) -> str:
         """The title."""
         return " ".join(word for phrase in reversed(self.phrases) for word in phrase.source)
