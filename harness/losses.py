@@ -212,12 +212,13 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def unwrapped(module: nn.Module) -> Any:
-    """The transformers (or peft) model inside of what training wrapped around it."""
+    """The transformers model inside of what training and peft wrapped around it."""
     while not hasattr(module, "get_output_embeddings") and isinstance(
         inner := getattr(module, "module", None), nn.Module
     ):
         module = inner
-    return module
+    base: Any = getattr(module, "get_base_model", lambda: module)
+    return base()
 
 
 def _plain_head(model: Any) -> nn.Linear:

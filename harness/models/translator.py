@@ -244,18 +244,14 @@ class SeqToSeq(Translator):
     def collate(self, pairs: Sequence[EncodedPair]) -> dict[str, Tensor]:
         ids, mask = self._padded([pair.source for pair in pairs])
         labels, label_mask = self._padded([pair.target for pair in pairs])
+        start = torch.full_like(labels[:, :1], self.module.config.decoder_start_token_id)
         return {
             "input_ids": ids,
             "attention_mask": mask,
-            "decoder_input_ids": self._shifted(labels),
+            "decoder_input_ids": torch.cat([start, labels[:, :-1]], 1),
             "labels": labels,
             "label_mask": label_mask.bool(),
         }
-
-    def _shifted(self, labels: Tensor) -> Tensor:
-        """What the decoder reads: the token that generation starts with, then the labels."""
-        start = torch.full_like(labels[:, :1], self.module.config.decoder_start_token_id)
-        return torch.cat([start, labels[:, :-1]], 1)
 
     def _generated(self, out: Tensor, sources: Tensor) -> Tensor:
         return out[:, 1:]

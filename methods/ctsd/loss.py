@@ -39,7 +39,8 @@ def scores_of_hidden(hidden: Tensor, head: Tensor, bias: Tensor | None, labels: 
     Returns:
         [batch, length, length]: step t, label j.
     """
-    scores = hidden @ functional.embedding(labels, head).transpose(1, 2)
+    rows = functional.embedding(labels, head).to(hidden.dtype)
+    scores = hidden @ rows.transpose(1, 2)
     return scores if bias is None else scores + bias[labels][:, None, :]
 
 

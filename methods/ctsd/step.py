@@ -71,7 +71,7 @@ def repetition_term(
     if settings.term == "none":
         return torch.zeros_like(log_probs)
     with torch.autocast(hidden.device.type, enabled=False):
-        scores = scores_of_hidden(hidden.float(), head.float(), bias, labels)
+        scores = scores_of_hidden(hidden.float(), head, bias, labels)
         if settings.term == "unlikelihood":
             candidates = preceding(labels, mask, None) & first_occurrences(labels)[:, None, :]
             return unlikelihood(scores, log_probs, candidates)

@@ -12,7 +12,7 @@ from harness import pipeline, scoring
 from harness.fitting import untrained
 from harness.models.prompts import VisionPrompt
 from harness.models.vision_language import VisionLanguage
-from harness.plan import Scored, make_plan
+from harness.plan import Arm, Scored, make_plan
 from harness.report.progress import Quiet
 from harness.schema import RunConfig
 from harness.store import Store
@@ -29,11 +29,12 @@ def run(rounds: int, clock: Callable[[], float], limit: int | None = None) -> It
     fitted = untrained(plan.arms[0])
     model = VisionLanguage.load(fitted.path)
     for scored in plan.tasks:
-        yield _compared(scored, model, fitted.weights, rounds, clock)
+        yield _compared(scored, plan.arms[0], model, fitted.weights, rounds, clock)
 
 
 def _compared(
     scored: Scored,
+    arm: Arm,
     model: VisionLanguage,
     weights: str,
     rounds: int,
@@ -51,7 +52,7 @@ def _compared(
         )
         with tempfile.TemporaryDirectory() as folder:
             store, silent = Store(Path(folder)), Quiet()
-            predictions = pipeline.predict(scored, fitted, store, "base", silent)
+            predictions = pipeline.predict(scored, arm, fitted, store, "base", silent)
         task.aggregate(items, predictions, scoring.scores(task, items, predictions))
         answers["ours"] = [output for each in predictions for output in each.outputs]
 
