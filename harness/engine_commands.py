@@ -39,4 +39,5 @@ def engines_remove(name: str) -> None:
     for path in removed:
         typer.echo(f"removed {path}")
     if not removed:
+        registry.find("engines", name)
         typer.echo(f"there is no environment of '{name}'")

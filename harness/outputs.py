@@ -56,7 +56,7 @@ def score_outputs(
     scored = scored_task(config.tasks[0], config)
     store = Store(config.runs / "store")
     entries = []
-    for system, predictions in read_outputs(file, scored, field).items():
+    for system, predictions in read_outputs(file, scored, field, config.limit).items():
         said = digest([list(each.outputs) for each in predictions])
         who = {
             "method": METHOD,
@@ -100,14 +100,16 @@ def _command(config: RunConfig, file: Path, field: str | None, name: str | None)
 
 
 def read_outputs(
-    file: Path, scored: Scored, field: str | None = None
+    file: Path, scored: Scored, field: str | None = None, limit: int | None = None
 ) -> dict[str, list[Prediction]]:
     """System -> its predictions in the order of the items; one system without a name, mostly.
+
+    With a limit, records past it are not looked at where they go by their order.
 
     Raises `DataError` naming the line of an output that is missing or no text, and where the
     outputs are not as many as the items or their requests, or not the same items.
     """
-    records = _in_order(file, _records(file), scored.items)
+    records = _in_order(file, _records(file), scored.items, limit)
     systems: dict[str, list[Prediction]] = {}
     for item, record in zip(scored.items, records, strict=True):
         said = _said(record, field)
@@ -139,12 +141,15 @@ def _records(file: Path) -> list[Record]:
     return records
 
 
-def _in_order(file: Path, records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
+def _in_order(
+    file: Path, records: Sequence[Record], items: Sequence[Item], limit: int | None
+) -> list[Record]:
     """Records by the items' ids, where one of them names an item; else in the file's order."""
     ids = [None if is_missing(name := r.fields.get("id")) else str(name) for r in records]
     if {item.id for item in items}.isdisjoint(ids):
-        _check_count(file, len(records), items)
-        return list(records)
+        chosen = list(records[:limit])
+        _check_count(file, len(chosen), items)
+        return chosen
     named: dict[str, Record] = {}
     for name, record in zip(ids, records, strict=True):
         if name is None:
