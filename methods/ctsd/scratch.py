@@ -14,6 +14,7 @@ import typer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import MarianConfig, MarianMTModel, PreTrainedTokenizerBase
 from transformers import PreTrainedTokenizerFast as FastTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from harness.dataset import Dataset
 from harness.errors import HarnessError
@@ -40,7 +41,7 @@ def training_texts(dataset: Dataset, source: str, target: str) -> list[str]:
 
 
 def joint_tokenizer(texts: Iterable[str], vocabulary: int) -> FastTokenizer:
-    """A unigram tokenizer of both languages that closes a text with </s>.
+    """A byte-pair tokenizer of both languages that closes a text with </s>.
 
     A blank is part of the token after it, so that Chinese, which has none, is cut as well as
     German, and a decoded text is the text.
@@ -53,20 +54,18 @@ def joint_tokenizer(texts: Iterable[str], vocabulary: int) -> FastTokenizer:
         HarnessError: where the texts have more different characters than that.
     """
     texts = list(texts)
-    core = Tokenizer(models.Unigram())
-    core.pre_tokenizer = pre_tokenizers.Metaspace()
-    core.decoder = decoders.Metaspace()
-    needed = len({character for text in texts for character in text}) + len(SPECIAL) + 1
+    characters = len({character for text in texts for character in text})
+    needed = characters + len(SPECIAL) + 1
     if vocabulary < needed:
         raise HarnessError(
-            f"a vocabulary of {vocabulary} is too small: the texts have {needed - len(SPECIAL) - 1}"
-            f" different characters; give --vocabulary {needed} or more."
+            f"a vocabulary of {vocabulary} is too small: the texts have {characters} different "
+            f"characters; give --vocabulary {needed} or more."
         )
-    trainer = trainers.UnigramTrainer(
-        vocab_size=vocabulary,
-        special_tokens=list(SPECIAL.values()),
-        unk_token=SPECIAL["unk_token"],
-        show_progress=False,
+    core = Tokenizer(models.BPE(unk_token=SPECIAL["unk_token"]))
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    core.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=list(SPECIAL.values()), show_progress=False
     )
     core.train_from_iterator(texts, trainer)
     end = SPECIAL["eos_token"]
@@ -146,6 +145,7 @@ def write_scratch(
     texts = training_texts(open_data(dataset), source, target)
     tokenizer = joint_tokenizer(texts, vocabulary)
     model = random_marian(tokenizer, width, layers, seed)
+    disable_progress_bar()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     return model

@@ -137,7 +137,8 @@ def draw(
     for axis, (model, spacing) in zip(axes.flat, _cells(), strict=True):
         axis.set_title(f"{model}, repeats {spacing} (lab)")
         for method, points in _frontiers(_arms(boards, model, spacing, seeds)):
-            axis.plot(*zip(*points, strict=True), marker="o", label=method)
+            style = {"color": "black", "marker": "x"} if method == "base" else {"marker": "o"}
+            axis.plot(*zip(*points, strict=True), label=method, **style)
         axis.set_xlabel("oscillation (% of titles)")
         axis.set_ylabel("lost repeats (%)")
     axes.flat[0].legend(fontsize="small")
@@ -202,15 +203,17 @@ def _found(name: str, entries: list[Entry], count: int) -> list[Entry]:
 
 
 def _table(arms: Sequence[Arm]) -> list[str]:
-    """Values of every arm, and its difference in oscillation from base and from ce."""
-    base = next(arm.entries for arm in arms if arm.method == "base")
-    ce = next(arm.entries for arm in arms if arm.method == "ce")
-    lines = head("method", *METRICS, "oscillation minus base", "minus ce")
+    """Values of every arm, and its difference in oscillation from base, ce and ct."""
+    base, ce, ct = (
+        next(arm.entries for arm in arms if arm.method == name) for name in ("base", "ce", "ct")
+    )
+    lines = head("method", *METRICS, "oscillation minus base", "minus ce", "minus ct")
     for arm in arms:
         repeated = [base[0].model_copy(update={"seed": e.seed}) for e in arm.entries]
         against = [
             "" if arm.method == "base" else difference(repeated, arm.entries),
             difference(ce, arm.entries) if arm.strength and arm.method != "ce" else "",
+            difference(ct, arm.entries) if arm.method.startswith("ctsd") else "",
         ]
         values = (_mean(arm.entries, name) for name in METRICS)
         lines.append(row(arm.name, *values, *against))
