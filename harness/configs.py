@@ -1,5 +1,6 @@
 """Reading a run's config: a YAML file, the command line, Python, all with the same names."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ def run_config(given: Mapping[str, Any], file: Path | None = None) -> RunConfig:
         if isinstance(values.get(field), Mapping) and isinstance(said.get(field), Mapping):
             values[field] = {**flat(said[field]), **flat(values[field])}
     if isinstance(values.get("option"), Mapping):
-        values["option"] = flat(values["option"])
+        values["option"] = {key: _said(value) for key, value in flat(values["option"]).items()}
     if isinstance(values.get("set"), Mapping):
         values["set"] = {key: read_value(value) for key, value in flat(values["set"]).items()}
         _check_finite(values["set"])
@@ -79,6 +80,11 @@ def read_value(value: Any) -> Any:
         return yaml.safe_load(value)
     except yaml.YAMLError:
         return value
+
+
+def _said(value: Any) -> str:
+    """An option of a card as the command line says it: whether it is a text is up to the card."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

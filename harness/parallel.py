@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -155,7 +156,7 @@ def read_lines(path: Path) -> list[str]:
             f"{path.name} line {len(lines) + 1}: no UTF-8 (byte {error.start + 1} of the line), "
             "save the file as UTF-8."
         ) from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path.name}: cannot be read ({reason}).") from None
     return lines

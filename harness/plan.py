@@ -277,6 +277,8 @@ def scored_task(name: str, config: RunConfig) -> Scored:
 def _scored(task: Task, config: RunConfig) -> Scored:
     from harness.items import fingerprint, read_items
 
+    for name in config.engine:
+        registry.find("engines", name)
     card = task.card
     given = config.source.get(card.name)
     if given is not None:
@@ -298,6 +300,7 @@ def _scored(task: Task, config: RunConfig) -> Scored:
         raise HarnessError(f"task '{card.name}' has no dev split in '{source.dataset}'.")
     items = read_items(task, data, split, config.limit)
     asked = fingerprint(items)
+    plain = registry.load("tasks", card.name).card.options
     ref = TaskRef(
         name=card.name,
         version=card.version,
@@ -306,7 +309,7 @@ def _scored(task: Task, config: RunConfig) -> Scored:
         split=config.split,
         fingerprint=asked,
         rule=card.rule,
-        options={key: card.options[key] for key in _options(config).get(card.name, {})},
+        options={key: value for key, value in card.options.items() if value != plain[key]},
         engines={
             name: recorded_name(setting, digest(task.engine_identity(name, setting)))
             for name, setting in config.engine.items()

@@ -126,6 +126,8 @@ def _dump(rows: Sequence[JsonRow]) -> str:
 
 def _load(path: Path) -> list[JsonRow]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # Not `splitlines`: a text may hold other ends of a line.
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        return [json.loads(line) for line in lines if line]
     except (OSError, ValueError) as error:
         raise HarnessError(f"{path}: damaged ({error}): remove {path.parent}.") from None

@@ -65,7 +65,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     from harness.errors import HarnessError
 
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        return [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
         raise HarnessError(f"{path}: cannot be read ({error}): run the command again.") from None
 
