@@ -42,8 +42,12 @@ def waited_for(path: Path, seconds: float = 120) -> str:
 
 
 def started(code: str, *arguments: object) -> subprocess.Popen:
-    """A Python of ours that runs code with the engine room imported."""
-    code = "import sys\nfrom pathlib import Path\nfrom harness import engines\n" + code
+    """A Python of ours that runs code with the engine room imported.
+
+    It heeds an interrupt, also where whoever started these tests ignores them.
+    """
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code = heed + "import sys\nfrom pathlib import Path\nfrom harness import engines\n" + code
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)], stderr=subprocess.PIPE, text=True
     )

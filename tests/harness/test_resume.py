@@ -102,7 +102,7 @@ PHASES = {
     "between predictions": ("os.rename", "predictions/*/chunk-000001.jsonl"),
     "joining the predictions": ("os.rename", "predictions/*/rows.jsonl"),
     "recording the base": ("os.rename", "leaderboards/pope.json"),
-    "after recording the base": ("os.rename", "base/pope.jsonl"),
+    "after recording the base": ("os.rename", "outputs/*.jsonl"),
     "recording the method": ("os.rename", "leaderboards/pope.json", 2),
     "at the end": ("os.rename", "timing.json"),
 }
