@@ -175,12 +175,11 @@ def table(entries: Sequence[Entry], pair: str, split: str = "test") -> list[str]
 
 def _groups(entries: Sequence[Entry], pair: str, split: str) -> dict[str, list[Entry]]:
     """What a row is called -> its runs: the base model, the methods as chosen, then trials."""
-    option = dict(zip(("source", "target"), languages(pair), strict=True))
     found: dict[str, list[Entry]] = {name: [] for name in ("base", *METHODS)}
     for entry in entries:
         folder = Path(entry.model.name.partition("@")[0]).name
-        asked = (entry.task.options, entry.task.split, entry.limit)
-        if folder == f"taxonomy-{pair}" and asked == (option, split, None):
+        asked = (folder, entry.task.split, entry.limit)
+        if asked == (f"taxonomy-{pair}", split, None):
             name = " ".join([entry.method, *_changed(entry)])
             found.setdefault(name, []).append(entry)
     return {name: runs for name, runs in found.items() if runs}
