@@ -38,7 +38,7 @@ def corpus_tests(a: Entry, b: Entry, runs: Path) -> Mapping[str, CorpusTest]:
 
     Nothing where either's outputs are not below `runs`, or the task has no such metric.
     """
-    sides = [_kept(outputs_path(runs, entry), entry.items.n) for entry in (a, b)]
+    sides = [read_outputs(outputs_path(runs, entry), entry.items.n) for entry in (a, b)]
     if not all(sides) or not registry.registered("tasks", a.task.name):
         return {}
     from harness.plan import task_with
@@ -52,7 +52,7 @@ def corpus_tests(a: Entry, b: Entry, runs: Path) -> Mapping[str, CorpusTest]:
     return task.corpus_tests(references, first, second)
 
 
-def _kept(path: Path, count: int) -> list[dict[str, Any]]:
+def read_outputs(path: Path, count: int) -> list[dict[str, Any]]:
     """The rows of outputs that a run kept; none where they are not there."""
     try:
         # Not `splitlines`: a text may hold other ends of a line.

@@ -9,15 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 import harness
 from harness.configs import flat, run_config
 from harness.errors import HarnessError
+from harness.kept import outputs_path, read_outputs
 from harness.leaderboard import load_all
 from harness.pipeline import run_folder
 from harness.report.markdown import difference, head, mean, row
 from harness.schema import Entry
+from harness.seeds import seeds_difference
 from harness.sources import BRANCHES
 from harness.store import link
 from methods.ctsd.scratch import run_app, write_scratch
@@ -152,6 +155,42 @@ def show(
     """Print the table of a pair as Markdown: means over seeds, and differences from ce."""
     entries = load_all(leaderboards).get((False, TASK), {}).values()
     typer.echo("\n".join(table(list(entries), pair, split)))
+
+
+@app.command()
+def repeats(
+    pair: Pair,
+    metric: str = "oscillation",
+    runs: Runs = Path("runs"),
+    leaderboards: Boards = Path("leaderboards"),
+) -> None:
+    """Print paired differences of a metric that the leaderboard does not pack, in percent, with
+    95 % intervals over branches and seeds, from the outputs that `run` kept."""
+    groups = _groups(list(load_all(leaderboards)[False, TASK].values()), pair, "test")
+    sides = {name: _shares(groups[name], metric, runs) for name in METHODS}
+    for ours, other in (("ct", "ce"), ("ctsd", "ce"), ("ctsd", "ct")):
+        (num_a, den_a, branches), (num_b, den_b, _) = sides[other], sides[ours]
+        found = seeds_difference(num_a, den_a, num_b, den_b, branches, matched=True)
+        if found is None or found.low is None or found.high is None:
+            raise HarnessError(f"'{metric}' is undefined for {other} or {ours}.")
+        low, high = 100 * found.low, 100 * found.high
+        typer.echo(f"{ours} minus {other}: {100 * found.value:+.1f} [{low:+.1f}, {high:+.1f}]")
+
+
+def _shares(
+    entries: Sequence[Entry], metric: str, runs: Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numerators and denominators of a metric, [seeds, items], and the items' branches, [items]."""
+    seeds = [read_outputs(outputs_path(runs, e), e.items.n) for e in sorted(entries, key=_seed)]
+    if not all(seeds):
+        raise HarnessError(f"{runs}: the outputs are not there: `run` makes them.")
+    shares = np.array([[each["scores"][metric] for each in rows] for rows in seeds])
+    branches = ["-".join(each["id"].split("-")[:2]) for each in seeds[0]]
+    return shares[..., 0], shares[..., 1], np.unique(branches, return_inverse=True)[1]
+
+
+def _seed(entry: Entry) -> int:
+    return entry.seed or 0
 
 
 def table(entries: Sequence[Entry], pair: str, split: str = "test") -> list[str]:
