@@ -101,6 +101,22 @@ def difference(baseline: Sequence[Entry], method: Sequence[Entry], metric: str) 
     return _sides(baseline, method, metric).difference()
 
 
+def mean_difference(
+    baselines: Sequence[Sequence[Entry]], methods: Sequence[Sequence[Entry]]
+) -> seeds.SeedsDifference | None:
+    """Paired difference of the mean of several tasks' primary metrics, every task counting alike.
+
+    Args:
+        baselines: the baseline's runs of each task; the same runs (models and seeds) of every one.
+        methods: the method's, in the same order of tasks.
+
+    None where it is undefined. Raises `HarnessError` where a task's entries cannot be paired.
+    """
+    tasks = [_sides(a, b, a[0].primary) for a, b in zip(baselines, methods, strict=True)]
+    matched = all(sides.matched for sides in tasks)
+    return seeds.mean_difference([seeds.Task(*sides[:5]) for sides in tasks], matched)
+
+
 def contrast(baseline: Sequence[Entry], method: Sequence[Entry]) -> Contrast:
     """Compare the runs of a method with those of a baseline over the same items.
 

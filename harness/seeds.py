@@ -1,5 +1,6 @@
 """Differences between methods that were trained several times, with the seeds' own spread."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,17 @@ class SeedsDifference(NamedTuple):
     """None where neither items nor seeds differ."""
     error: float
     p: float
+
+
+class Task(NamedTuple):
+    """Both sides' shares of a metric over the same items, each [seeds, items]."""
+
+    num_a: ArrayLike
+    den_a: ArrayLike
+    num_b: ArrayLike
+    den_b: ArrayLike
+    clusters: ArrayLike
+    """[items] integers."""
 
 
 def seeds_difference(
@@ -38,22 +50,37 @@ def seeds_difference(
     99 % with three, the low ends where seeds vary much more than items. None where a ratio is
     undefined.
     """
+    return mean_difference([Task(num_a, den_a, num_b, den_b, clusters)], matched)
+
+
+def mean_difference(tasks: Sequence[Task], matched: bool) -> SeedsDifference | None:
+    """The same for the mean of several tasks' ratios, every task counting alike.
+
+    The items of different tasks are independent; the seeds are not: row i of every task is of the
+    same trained model, so their part is the variance of the rows' means.
+    """
     import scipy.special
 
-    rows_a, rows_b = _rows(num_a, den_a), _rows(num_b, den_b)
-    means_a, means_b = rows_a.mean(axis=1), rows_b.mean(axis=1)
-    items_error = standard_error(means_a[0], means_a[1], means_b[0], means_b[1], clusters)
-    values_a, values_b = _ratios(rows_a), _ratios(rows_b)
-    a, b = ratio(*means_a), ratio(*means_b)
-    if items_error is None or a is None or b is None:
+    values_a, values_b, differences, parts = [], [], [], []
+    for task in tasks:
+        rows_a, rows_b = _rows(task.num_a, task.den_a), _rows(task.num_b, task.den_b)
+        means_a, means_b = rows_a.mean(axis=1), rows_b.mean(axis=1)
+        error = standard_error(means_a[0], means_a[1], means_b[0], means_b[1], task.clusters)
+        a, b = ratio(*means_a), ratio(*means_b)
+        if error is None or a is None or b is None:
+            return None
+        differences.append(b - a)
+        clusters = len(np.unique(np.asarray(task.clusters)))
+        parts.append(((error / len(tasks)) ** 2, clusters - 1))
+        values_a.append(_ratios(rows_a))
+        values_b.append(_ratios(rows_b))
+    ours, theirs = np.mean(values_b, axis=0), np.mean(values_a, axis=0)
+    if not np.isfinite([*theirs, *ours]).all():
         return None
-    if not np.isfinite([*values_a, *values_b]).all():
-        return None
-    runs = [values_b - values_a] if matched else [values_a, values_b]
-    parts = [(items_error**2, len(np.unique(np.asarray(clusters))) - 1)]
+    runs = [ours - theirs] if matched else [theirs, ours]
     parts += [(float(np.var(run, ddof=1)) / len(run), len(run) - 1) for run in runs if len(run) > 1]
     variance = sum(part for part, _ in parts)
-    value = b - a
+    value = float(np.mean(differences))
     if variance <= 1e-30:
         return SeedsDifference(value, None, None, 0.0, 1.0 if abs(value) < 1e-12 else 0.0)
     error = float(np.sqrt(variance))

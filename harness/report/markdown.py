@@ -26,7 +26,17 @@ def difference(
 ) -> str:
     """Paired difference of a metric (the primary one) in percent with its 95 % interval; bold
     where that holds no zero."""
-    found = contrast.difference(baseline, method, metric or baseline[0].primary)
+    return _percent(contrast.difference(baseline, method, metric or baseline[0].primary))
+
+
+def mean_difference(
+    baselines: Sequence[Sequence[Entry]], methods: Sequence[Sequence[Entry]]
+) -> str:
+    """The same of the mean of several tasks; see `contrast.mean_difference`."""
+    return _percent(contrast.mean_difference(baselines, methods))
+
+
+def _percent(found: contrast.Found) -> str:
     if found is None or found.low is None or found.high is None:
         return "0"
     mark = "" if found.low <= 0 <= found.high else "**"

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from methods.modula import costs
+
 if TYPE_CHECKING:
     from harness.arms import Arm
     from harness.plan import Plan
-    from harness.schema import Cost, RunConfig
+    from harness.schema import RunConfig
 
 app = typer.Typer(help="Of MoDULA: domains added and removed, routers.", no_args_is_help=True)
 Run = Annotated[Path, typer.Argument(help="Folder of a run: runs/modula_flan-...")]
@@ -74,7 +76,7 @@ def routing(
     for arm in _modula_arms(plan):
         for seed in arm.seeds:
             label = f"{arm.name}-seed{seed}"
-            model = loading.load(_checkpoint(run, label), "causal-lm")
+            model = loading.load(costs.checkpoint(run, label), "causal-lm")
             shares = {
                 scored.ref.name: looking.shares(model, _prompts(scored, limit))
                 for scored in plan.tasks
@@ -137,10 +139,11 @@ def _again(
     folder = run_folder(asked)
     for arm in _modula_arms(plan):
         for seed in arm.seeds:
-            took = _took(folder, f"{arm.name}-seed{seed}", trained)
+            took = costs.of_stages(folder, f"{arm.name}-seed{seed}", trained)
             _print_cost(console, f"{arm.name} seed {seed}", took)
             if against:
-                _print_cost(console, f"{against} seed {seed}", _whole(folder, against, seed))
+                whole = costs.of_fit(folder, f"{against}-seed{seed}")
+                _print_cost(console, f"{against} seed {seed}", whole)
     typer.echo(f"run folder: {folder}")
 
 
@@ -165,41 +168,7 @@ def _modula_arms(plan: "Plan") -> "list[Arm]":
     return arms
 
 
-def _checkpoint(run: Path, label: str) -> Path:
-    from harness.errors import HarnessError
-
-    folder = run / label / "checkpoint"
-    if not folder.exists():
-        raise HarnessError(f"{folder}: is not there: the run has not ended, or was cleaned up.")
-    return folder.resolve()
-
-
-def _took(run: Path, label: str, names: list[str]) -> "tuple[Cost, float]":
-    """What some stages of a run took together."""
-    from harness.schema import Cost
-
-    said = json.loads((_checkpoint(run, label).parent / "stages.json").read_text(encoding="utf-8"))
-    stages = [said[name] for name in names if name in said]
-    costs = [Cost.model_validate(stage["cost"]) for stage in stages]
-    total = Cost(
-        total_parameters=max(cost.total_parameters for cost in costs),
-        trainable_parameters=sum(cost.trainable_parameters for cost in costs),
-        train_tokens=sum(cost.train_tokens for cost in costs),
-        train_flops=sum(cost.train_flops for cost in costs),
-    )
-    return total, sum(stage["seconds"] for stage in stages)
-
-
-def _whole(run: Path, method: str, seed: int | None) -> "tuple[Cost, float]":
-    """What a whole training of a run took."""
-    from harness.schema import Cost
-
-    folder = _checkpoint(run, f"{method}-seed{seed}").parent
-    said = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
-    return Cost.model_validate(said["cost"]), said["seconds"]
-
-
-def _print_cost(console: Any, name: str, took: "tuple[Cost, float]") -> None:
+def _print_cost(console: Any, name: str, took: costs.Took) -> None:
     cost, seconds = took
     console.print(
         f"{name} trained {cost.trainable_parameters:,} parameters on {cost.train_tokens:,} tokens: "

@@ -30,7 +30,7 @@ class Modula(Method):
     presets: ClassVar[dict[str, Preset]] = {
         "lab": _lab(
             {
-                "universal": {"lr": 3e-3, "epochs": 1},
+                "universal": {"lr": 3e-3, "epochs": 4},
                 "experts": {"lr": 1e-2, "epochs": 4},
                 "router": {"lr": 1e-2, "epochs": 1},
             }

@@ -33,12 +33,10 @@ from harness.training import Fit, Stage
 from methods.modula import checkpoint
 from methods.modula.adapting import adapt, adapted, route
 from methods.modula.config import Adapted, ModulaConfig
+from methods.modula.costs import NOTE, total
 from methods.modula.data import training_rows
 from methods.modula.layers import ALL, ROUTER, UNIVERSAL
 from methods.modula.step import answer_loss
-
-NOTE = "stages.json"
-"""Beside a fit's checkpoint: its stages with what each took."""
 
 GENERAL = "general"
 """MoLoRA's expert with the universal one's rank, so that both have as many parameters."""
@@ -187,13 +185,9 @@ def plain_training(fit: Fit, config: Adapted, settings: TrainSettings) -> None:
 
 def total_cost(module: nn.Module, stages: Iterable[Stage]) -> Cost:
     """What stages took together; each trains parameters of its own."""
-    costs = [stage.cost for stage in stages]
-    return Cost(
-        total_parameters=sum(parameter.numel() for parameter in module.parameters()),
-        trainable_parameters=sum(cost.trainable_parameters for cost in costs),
-        train_tokens=sum(cost.train_tokens for cost in costs),
-        train_flops=sum(cost.train_flops for cost in costs),
-    )
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    found = total(stage.cost for stage in stages)
+    return found.model_copy(update={"total_parameters": parameters})
 
 
 def note(fit: Fit, stages: Mapping[str, Stage]) -> None:

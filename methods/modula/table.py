@@ -1,45 +1,40 @@
 """The table of MoDULA's card: every method and control over seeds, on the errands.
 
-`python -m methods.modula.table run` trains and scores into the leaderboards, `show` prints the
-tables from them, `sweep` tries rates on the dev splits.
+`python -m methods.modula.table run` trains and scores into the leaderboards (`--seeds 0,1` and
+`--seeds 2,3,4` can run side by side), `show` prints the tables from them and from the runs, `sweep`
+tries rates on the dev splits.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Annotated, Any
 
 import typer
 
 import harness
+from harness.configs import flat
 from harness.leaderboard import load_all
-from harness.report.markdown import difference, head, mean, row
+from harness.report.markdown import difference, head, mean, mean_difference, row
 from harness.schema import Entry
+from methods.modula import costs
 from methods.modula.plugin import DOMAINS
 
-MODEL, DATASET = "lab/errands", "lab/errands-general"
+MODEL = "lab/errands"
 NEW = "news"
-"""The domain that is added afterwards."""
+"""The domain that is added afterwards; until then, what training on others does to it."""
 TRAINED = ("lora", "molora", "modula-flan", "modula-without-residual", "modula")
 CONTROL = "modula-uniform"
 GENERAL = "errands_general"
 ORACLE, UNIVERSAL = "oracle routing", "universal alone"
-JOINT = ({"train.lr": 1e-3}, {"train.lr": 3e-3}, {"train.lr": 1e-2})
-STAGED = tuple(
-    {"experts.lr": expert, "router.lr": router}
-    for expert in (3e-3, 1e-2)
-    for router in (3e-3, 3e-2)
-)
-TRIALS: Mapping[str, Sequence[Mapping[str, float]]] = {
-    "lora": JOINT,
-    "molora": JOINT,
-    "modula": STAGED,
-    "modula-flan": STAGED,
-}
-"""Method -> rates that are tried on dev."""
 
 app = typer.Typer(add_completion=False, help=__doc__)
 Boards = Annotated[Path, typer.Option(help="Folder of leaderboards.")]
+Runs = Annotated[Path, typer.Option(help="Folder of runs.")]
 Seeds = Annotated[str, typer.Option(help="A number of seeds, or seeds by comma.")]
+Changes = Mapping[str, Any]
 
 
 def task(domain: str) -> str:
@@ -47,61 +42,96 @@ def task(domain: str) -> str:
     return f"errands_{domain}"
 
 
-TASKS = (*map(task, DOMAINS), GENERAL)
-
-
-@app.command()
-def run(seeds: Seeds = "5", leaderboards: Boards = Path("leaderboards")) -> None:
-    """Train and score every method, the controls, and the domain that is added."""
-    common: dict[str, Any] = {"seeds": seeds, "leaderboards": leaderboards}
-    harness.run(method=[*TRAINED, CONTROL], tasks=list(TASKS), **common)
-    for domain in DOMAINS:  # one expert alone has all of every token: the oracle's choice
-        chosen = without(name for name in DOMAINS if name != domain)
-        harness.run(method=[CONTROL], tasks=[task(domain)], set=chosen, **common)
-    harness.run(method=[CONTROL], tasks=list(TASKS), set=without(DOMAINS), **common)
-    added = {f"data.domains.{NEW}": f"lab/errands-{NEW}"}
-    harness.run(method=["modula", "molora"], tasks=[*TASKS, task(NEW)], set=added, **common)
-
-
 def without(domains: Iterable[str]) -> dict[str, Any]:
     """Settings that leave domains out."""
     return {f"data.domains.{name}": None for name in domains}
 
 
+TASKS = (*map(task, DOMAINS), GENERAL, task(NEW))
+ADDED: Changes = {f"data.domains.{NEW}": f"lab/errands-{NEW}"}
+STAGED = tuple(
+    {"experts.lr": expert, "router.lr": router}
+    for expert in (3e-3, 1e-2, 3e-2)
+    for router in (3e-3, 3e-2)
+)
+TRIALS: Mapping[str, Sequence[Changes]] = {
+    UNIVERSAL: [{"universal.lr": rate, **without(DOMAINS)} for rate in (1e-3, 3e-3, 1e-2)],
+    "lora": [{"train.lr": rate} for rate in (3e-4, 1e-3, 3e-3)],
+    "molora": [{"train.lr": rate} for rate in (1e-3, 3e-3, 1e-2)],
+    "modula-flan": STAGED,
+    "modula-without-residual": STAGED,
+    "modula": STAGED,
+}
+"""Row -> settings that are tried on dev."""
+
+
 @app.command()
-def sweep(leaderboards: Boards = Path("sweep"), runs: Path = Path("runs")) -> None:
+def run(
+    seeds: Seeds = "5", leaderboards: Boards = Path("leaderboards"), runs: Runs = Path("runs")
+) -> None:
+    """Train and score every method, the controls, and the domain that is added."""
+    train = partial(harness.run, seeds=seeds, leaderboards=leaderboards, runs=runs)
+    train(method=[*TRAINED, CONTROL], tasks=list(TASKS))
+    for domain in DOMAINS:  # one expert alone has all of every token: the oracle's choice
+        train(method=[CONTROL], tasks=[task(domain)], set=alone(domain))
+    train(method=[CONTROL], tasks=list(TASKS), set=without(DOMAINS))
+    train(method=["modula", "molora"], tasks=list(TASKS), set=dict(ADDED))
+
+
+def alone(domain: str) -> dict[str, Any]:
+    """Settings that leave every other domain out."""
+    return without(name for name in DOMAINS if name != domain)
+
+
+@app.command()
+def sweep(
+    leaderboards: Boards = Path("sweep"),
+    runs: Runs = Path("runs"),
+    only: Annotated[str, typer.Option(help="Rows by comma: some of all.")] = ",".join(TRIALS),
+) -> None:
     """Try rates on the dev splits with one seed; leaderboards of their own: nothing is a result."""
-    typer.echo("\n".join(head("method", "rates", "mean of domains", "general")))
-    asked: dict[str, Any] = {"tasks": list(TASKS), "split": "dev"}
-    for method, trials in TRIALS.items():
-        for changed in trials:
+    typer.echo("\n".join(head("method", "rates", "mean", "mean of domains", "general")))
+    tasks = [*map(task, DOMAINS), GENERAL]
+    for name in only.split(","):
+        method = CONTROL if name == UNIVERSAL else name
+        for changed in TRIALS[name]:
             entries = harness.run(
-                method=[method], set=dict(changed), leaderboards=leaderboards, runs=runs, **asked
+                method=[method],
+                tasks=tasks,
+                split="dev",
+                set=dict(changed),
+                leaderboards=leaderboards,
+                runs=runs,
             )
-            found = {name: [e for e in entries if e.method == name] for name in ("base", method)}
-            if (method, changed) == ("lora", JOINT[0]):
-                typer.echo(row("base", "", *_cells(found["base"])))
-            shown = ", ".join(f"{key} {rate:g}" for key, rate in changed.items())
-            typer.echo(row(method, shown, *_cells(found[method])))
+            rates = [f"{key} {rate:g}" for key, rate in changed.items() if key.endswith(".lr")]
+            for each, shown in (("base", ""), (name, ", ".join(rates))):
+                found = [e for e in entries if (e.method == "base") == (each == "base")]
+                if each == name or (method, changed) == ("lora", TRIALS["lora"][0]):
+                    typer.echo(row(each, shown, *_cells(found)))
 
 
 def _cells(entries: Sequence[Entry]) -> list[str]:
-    """Mean over the domains' tasks, and the general one, in percent."""
+    """Mean over all tasks, over the domains', and the general one, in percent."""
     values = {entry.task.name: entry.metrics[entry.primary].value or 0.0 for entry in entries}
     domains = [values[task(name)] for name in DOMAINS]
-    return [f"{100 * sum(domains) / len(domains):.1f}", f"{100 * values[GENERAL]:.1f}"]
+    general = values[GENERAL]
+    means = (sum(domains) + general) / (len(domains) + 1), sum(domains) / len(domains)
+    return [f"{100 * value:.1f}" for value in (*means, general)]
 
 
 @app.command()
-def show(seeds: int = 5, leaderboards: Boards = Path("leaderboards")) -> None:
+def show(
+    seeds: int = 5, leaderboards: Boards = Path("leaderboards"), runs: Runs = Path("runs")
+) -> None:
     """Print the tables as Markdown: values, paired differences with 95 % intervals, costs."""
-    found = {
-        name: list(board.values())
+    found = [
+        entry
         for (lab, name), board in load_all(leaderboards).items()
-        if lab and name.startswith("errands_")
-    }
+        if lab and name in TASKS
+        for entry in board.values()
+    ]
     arms = _arms(found, seeds)
-    for text in (quality(arms), differences(arms), costs(arms), _added(found, seeds)):
+    for text in (quality(arms), differences(arms), spent(arms, runs), added(arms, found, runs)):
         typer.echo("\n".join(text) + "\n")
 
 
@@ -109,107 +139,153 @@ Arms = Mapping[str, Mapping[str, list[Entry]]]
 """What a row is called -> task -> its runs."""
 
 
-def _arms(found: Mapping[str, Sequence[Entry]], seeds: int) -> Arms:
+def _arms(found: Sequence[Entry], seeds: int) -> Arms:
     """Every method and control; each run must be there."""
     arms: dict[str, dict[str, list[Entry]]] = {}
     for name in ("base", *TRAINED, CONTROL):
-        arms[name] = {each: _runs(found[each], name, {}, seeds) for each in TASKS}
-    arms[UNIVERSAL] = {each: _runs(found[each], CONTROL, without(DOMAINS), seeds) for each in TASKS}
+        arms[name] = {each: _runs(found, each, name, {}, seeds) for each in TASKS}
+    universal = without(DOMAINS)
+    arms[UNIVERSAL] = {each: _runs(found, each, CONTROL, universal, seeds) for each in TASKS}
     arms[ORACLE] = {
-        task(domain): _runs(
-            found[task(domain)],
-            CONTROL,
-            without(name for name in DOMAINS if name != domain),
-            seeds,
-        )
+        task(domain): _runs(found, task(domain), CONTROL, alone(domain), seeds)
         for domain in DOMAINS
     }
     return arms
 
 
 def _runs(
-    entries: Sequence[Entry], method: str, changed: Mapping[str, Any], seeds: int
+    found: Sequence[Entry], name: str, method: str, changed: Changes, seeds: int
 ) -> list[Entry]:
     wanted = [None] if method == "base" else list(range(seeds))
     chosen = [
         entry
-        for entry in entries
-        if (entry.method, entry.model.name, entry.overrides) == (method, MODEL, dict(changed))
+        for entry in found
+        if (entry.task.name, entry.task.split, entry.limit) == (name, "test", None)
+        and (entry.method, entry.model.name, entry.overrides) == (method, MODEL, dict(changed))
         and entry.seed in wanted
-        and (entry.task.split, entry.limit) == ("test", None)
     ]
     if len(chosen) != len(wanted):
         raise typer.BadParameter(
-            f"{len(chosen)} of {len(wanted)} runs of {method} {dict(changed)}: run the table first."
+            f"{len(chosen)} of {len(wanted)} runs of {method} {dict(changed)} on {name}: "
+            "run the table first."
         )
     return chosen
 
 
 def quality(arms: Arms) -> list[str]:
-    """Percent right by task; the mean of the domains first."""
-    lines = head("method", "mean of domains", *DOMAINS, "general")
+    """Percent right by task; first the mean of the domains, with its deviation over seeds."""
+    lines = head("method", "mean of domains", *DOMAINS, "general", NEW)
     for name, tasks in arms.items():
-        values = [_percent(tasks[task(domain)]) for domain in DOMAINS]
-        general = f"{_percent(tasks[GENERAL]):.1f}" if GENERAL in tasks else ""
-        shown = [f"{value:.1f}" for value in values]
-        lines.append(row(name, f"{sum(values) / len(values):.1f}", *shown, general))
+        cells = [f"{_percent(tasks[each]):.1f}" if each in tasks else "" for each in TASKS]
+        lines.append(row(name, _mean_of_domains(tasks), *cells))
     return lines
+
+
+def _mean_of_domains(tasks: Mapping[str, list[Entry]]) -> str:
+    by_task = [sorted(tasks[task(name)], key=lambda entry: entry.seed or 0) for name in DOMAINS]
+    by_seed = [fmean(_percent([entry]) for entry in runs) for runs in zip(*by_task, strict=True)]
+    spread = f" ± {stdev(by_seed):.1f}" if len(by_seed) > 1 else ""
+    return f"{fmean(by_seed):.1f}{spread}"
 
 
 def differences(arms: Arms) -> list[str]:
     """Paired differences of `modula` from every other row, by task."""
     ours = arms["modula"]
-    lines = head("modula minus", *DOMAINS, "general")
+    lines = head("modula minus", "mean of domains", *DOMAINS, "general", NEW)
     for name, tasks in arms.items():
-        if name == "modula":
-            continue
-        cells = [_against(tasks.get(each, []), ours[each]) for each in TASKS]
-        lines.append(row(name, *cells))
+        if name != "modula":
+            cells = [_against(tasks.get(each, []), ours[each]) for each in TASKS]
+            lines.append(row(name, _mean_against(tasks, ours), *cells))
     return lines
 
 
-def costs(arms: Arms) -> list[str]:
-    """What a training takes: trained parameters, tokens and operations, as the entries say."""
-    lines = head("method", "trained parameters", "train tokens", "train FLOPs")
+def _against(other: Sequence[Entry], ours: Sequence[Entry]) -> str:
+    return difference(_as_often(other, ours), ours) if other else ""
+
+
+def _mean_against(other: Mapping[str, list[Entry]], ours: Mapping[str, list[Entry]]) -> str:
+    names = [task(name) for name in DOMAINS]
+    paired = [_as_often(other[name], ours[name]) for name in names]
+    return mean_difference(paired, [ours[name] for name in names])
+
+
+def _as_often(other: Sequence[Entry], ours: Sequence[Entry]) -> Sequence[Entry]:
+    """A base model was scored once, and is paired with every seed."""
+    if len(other) == 1 and other[0].seed is None:
+        return [other[0].model_copy(update={"seed": each.seed}) for each in ours]
+    return other
+
+
+def spent(arms: Arms, runs: Path) -> list[str]:
+    """What a training takes; seconds are means over seeds, of the machine it was trained on."""
+    lines = head("method", "trained parameters", "train tokens", "train FLOPs", "seconds")
     for name in (*TRAINED, CONTROL):
-        cost = arms[name][GENERAL][0].cost
-        lines.append(
-            row(
-                name,
-                f"{cost.trainable_parameters:,}",
-                f"{cost.train_tokens:,}",
-                f"{cost.train_flops:.3g}",
-            )
-        )
+        seeds = [entry.seed for entry in arms[name][GENERAL]]
+        took = [costs.of_fit(*_place(runs, name, {}, seed)) for seed in seeds]
+        lines.append(row(name, *_shown(took)))
     return lines
 
 
-def _added(found: Mapping[str, Sequence[Entry]], seeds: int) -> list[str]:
-    """With the new domain: the new task, and what the others did before and after."""
-    changed = {f"data.domains.{NEW}": f"lab/errands-{NEW}"}
-    lines = head(f"with {NEW}", NEW, "mean of the other domains", "general", f"{NEW} minus base")
-    base = _runs(found[task(NEW)], "base", {}, seeds)
-    lines.append(row("base", f"{_percent(base):.1f}", "", "", ""))
+def added(arms: Arms, found: Sequence[Entry], runs: Path) -> list[str]:
+    """The new domain: what is right before and after, and what adding it took."""
+    names = ("trained parameters", "train tokens", "train FLOPs", "seconds")
+    lines = head(f"with {NEW}", NEW, "mean of the others", "before", "general", "before", *names)
+    took = {}
+    seeds = [entry.seed for entry in arms["modula"][GENERAL]]
     for method in ("molora", "modula"):
-        runs = {each: _runs(found[each], method, changed, seeds) for each in (*TASKS, task(NEW))}
-        others = [_percent(runs[task(domain)]) for domain in DOMAINS]
-        cells = [_percent(runs[task(NEW)]), sum(others) / len(others), _percent(runs[GENERAL])]
-        shown = [f"{cell:.1f}" for cell in cells]
-        lines.append(row(method, *shown, _against(base, runs[task(NEW)])))
+        after = {each: _runs(found, each, method, ADDED, len(seeds)) for each in TASKS}
+        places = [_place(runs, method, ADDED, seed) for seed in seeds]
+        took[method] = [
+            costs.of_stages(*place, [NEW, "router"]) if method == "modula" else costs.of_fit(*place)
+            for place in places
+        ]
+        before = arms[method]
+        cells = [
+            f"{_percent(after[task(NEW)]):.1f}",
+            _mean_of_domains(after),
+            _mean_of_domains(before),
+            f"{_percent(after[GENERAL]):.1f}",
+            f"{_percent(before[GENERAL]):.1f}",
+        ]
+        lines.append(row(method, *cells, *_shown(took[method])))
+    pairs = zip(_sums(took["modula"]), _sums(took["molora"]), strict=True)
+    lines.append(row("share", *[""] * 5, *(f"{100 * ours / all_:.1f} %" for ours, all_ in pairs)))
     return lines
+
+
+def _place(runs: Path, method: str, changed: Changes, seed: int | None) -> tuple[Path, str]:
+    """Folder of the run that trained a method with these settings on all tasks, and its label."""
+    label = f"{method}-seed{seed}"
+    for path in sorted(runs.glob("*/config.json")):
+        said = json.loads(path.read_text(encoding="utf-8"))
+        asked = (flat(said["set"]), said["split"], said["limit"], said["model"])
+        whole = set(TASKS) <= set(said["tasks"]) and asked == (dict(changed), "test", None, None)
+        if whole and (path.parent / label).exists():
+            return path.parent, label
+    raise typer.BadParameter(f"{runs}: no run of {label} {dict(changed)}: give its --runs.")
+
+
+def _sums(took: Sequence[costs.Took]) -> tuple[float, ...]:
+    """Parameters, tokens, operations and seconds, each as the mean over runs."""
+    rows = [
+        (
+            each.cost.trainable_parameters,
+            each.cost.train_tokens,
+            each.cost.train_flops,
+            each.seconds,
+        )
+        for each in took
+    ]
+    return tuple(map(fmean, zip(*rows, strict=True)))
+
+
+def _shown(took: Sequence[costs.Took]) -> list[str]:
+    parameters, tokens, operations, seconds = _sums(took)
+    return [f"{parameters:,.0f}", f"{tokens:,.0f}", f"{operations:.3g}", f"{seconds:.0f}"]
 
 
 def _percent(entries: Sequence[Entry]) -> float:
     return 100 * mean(entries, entries[0].primary)
-
-
-def _against(other: Sequence[Entry], ours: Sequence[Entry]) -> str:
-    """A base model was scored once, and is paired with every seed."""
-    if not other:
-        return ""
-    if len(other) == 1 and other[0].seed is None:
-        other = [other[0].model_copy(update={"seed": each.seed}) for each in ours]
-    return difference(other, ours)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from builders import entry
 
 from harness import leaderboard, stats
 from harness.compare import any_worse, compare, compare_boards
-from harness.contrast import contrast, difference
+from harness.contrast import contrast, difference, mean_difference
 from harness.errors import HarnessError
 from harness.packing import pack
 from harness.report.terminal import render, run_table
@@ -194,6 +194,30 @@ def test_a_second_metric_is_paired_where_the_card_keeps_it() -> None:
     assert f"f1: difference +{value:.3f} [+{low:.3f}, +{high:.3f}]" in text.replace("\u00a0", " ")
     with pytest.raises(HarnessError, match="keeps no 'f1' per item, only accuracy: name it under"):
         difference([old], [entry(GOOD)], "f1")
+
+
+def test_the_mean_of_tasks_counts_each_alike_and_has_the_tasks_own_errors() -> None:
+    rng = np.random.default_rng(2)
+    sides = []
+    for name, size, gain in (("pope", 300, 0.3), ("mmbench", 40, 0.1)):
+        before = rng.random((2, size)) < 0.4
+        after = before | (rng.random((2, size)) < gain)
+        runs = [
+            [entry([float(bit) for bit in row], task=name, seed=s) for s, row in enumerate(side)]
+            for side in (before, after)
+        ]
+        sides.append((runs[0], runs[1][::-1]))
+    apart = [difference(a, b, "accuracy") for a, b in sides]
+    found = mean_difference(*zip(*sides, strict=True))
+    assert found is not None
+    assert found.value == pytest.approx(np.mean([each.value for each in apart if each]))
+    single = [([a[0]], [next(each for each in b if each.seed == 0)]) for a, b in sides]
+    alone = mean_difference(*zip(*single, strict=True))
+    errors = [each.error for pair in single if (each := difference(*pair, "accuracy"))]
+    assert alone is not None
+    assert alone.error == pytest.approx(np.hypot(*errors) / 2, rel=1e-6)
+    nothing = [[entry([(0.0, 0.0)] * 3)]]
+    assert mean_difference(nothing, nothing) is None
 
 
 def test_comparison_is_json_and_says_the_values() -> None:

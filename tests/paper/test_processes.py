@@ -1,18 +1,10 @@
 """The whole command in two processes under torchrun: the same leaderboard, written once."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from paper_user import SMALL, results
-
-HARNESS = str(Path(sys.executable).with_name("harness"))
-TORCHRUN = (
-    *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-    "--no-python",
-)
+from several_processes import HARNESS, TORCHRUN, launch
 
 
 def command(model: Path, files: Path) -> list[str]:
@@ -29,14 +21,6 @@ def command(model: Path, files: Path) -> list[str]:
     for key, value in SMALL.items():
         given += ["--set", f"{key}={json.dumps(value)}"]
     return [HARNESS, "run", *given]
-
-
-def launch(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    folder.mkdir()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        arguments, cwd=folder, capture_output=True, text=True, env=environment, timeout=300
-    )
 
 
 def test_two_processes_write_what_one_writes(llava: Path, files: Path, tmp_path: Path) -> None:
