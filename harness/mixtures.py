@@ -28,10 +28,12 @@ class Mixture(Dataset):
     Args:
         path: the YAML file, see `Recipe` and `Part`.
         within: the mixtures that this one is a part of.
+        summary: one line for `harness list datasets`, of a mixture that is registered.
     """
 
-    def __init__(self, path: Path, within: Sequence[Path] = ()) -> None:
+    def __init__(self, path: Path, within: Sequence[Path] = (), summary: str = "") -> None:
         self.path = path
+        self.summary = summary
         self._within = (*within, path.resolve())
 
     @property

@@ -16,9 +16,33 @@ LAB: dict[str, Any] = {
     "data": {"domains": {name: f"lab/errands-{name}" for name in DOMAINS}, "max_length": 64},
 }
 
+PAPER: dict[str, Any] = {
+    "targets": ["q_proj", "k_proj", "v_proj", "o_proj"],
+    "data": {
+        "domains": {name: f"modula/{name}" for name in ("math", "code", "medicine")},
+        "max_length": 4096,
+    },
+}
+TRAINED_AS_IN_PAPER: dict[str, object] = {
+    "lr": 2e-4,
+    "epochs": 1,
+    "batch_size": 128,
+    "micro_batch": 4,
+    "precision": "bf16",
+    "gradient_checkpointing": True,
+}
+
 
 def _lab(settings: dict[str, object]) -> Preset:
     return Preset(model="lab/errands", dataset="lab/errands-general", config={**LAB, **settings})
+
+
+def _paper(*trained: str) -> Preset:
+    """The paper's settings, for each part that is trained."""
+    settings = dict.fromkeys(trained, TRAINED_AS_IN_PAPER)
+    return Preset(
+        model="meta-llama/Llama-2-7b-hf", dataset="modula/universal", config={**PAPER, **settings}
+    )
 
 
 class Modula(Method):
@@ -35,6 +59,7 @@ class Modula(Method):
                 "router": {"lr": 1e-2, "epochs": 1},
             }
         ),
+        "paper": _paper("universal", "experts", "router"),
     }
 
     def datasets(self) -> Sequence[str]:
@@ -97,7 +122,10 @@ class Molora(Method):
     role: ClassVar[str | None] = "causal-lm"
     Config: ClassVar[type[MethodConfig]] = config.MoloraConfig
     config: config.MoloraConfig
-    presets: ClassVar[dict[str, Preset]] = {"lab": _lab({"train": {"lr": 3e-3, "epochs": 4}})}
+    presets: ClassVar[dict[str, Preset]] = {
+        "lab": _lab({"train": {"lr": 3e-3, "epochs": 4}}),
+        "paper": _paper("train"),
+    }
 
     def datasets(self) -> Sequence[str]:
         return list(self.config.data.sets.values())
@@ -116,7 +144,10 @@ class Lora(Method):
     role: ClassVar[str | None] = "causal-lm"
     Config: ClassVar[type[MethodConfig]] = config.LoraConfig
     config: config.LoraConfig
-    presets: ClassVar[dict[str, Preset]] = {"lab": _lab({"train": {"lr": 3e-3, "epochs": 4}})}
+    presets: ClassVar[dict[str, Preset]] = {
+        "lab": _lab({"train": {"lr": 3e-3, "epochs": 4}}),
+        "paper": _paper("train"),
+    }
 
     def datasets(self) -> Sequence[str]:
         return list(self.config.data.sets.values())

@@ -23,6 +23,9 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             for index, word in enumerate(WORDS[:16])
         ]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    mixture = folder / "both.yaml"  # one domain's set is made of two files
+    mixture.write_text("parts: [{source: code.jsonl, weight: 3}, {source: math.jsonl, weight: 1}]")
+    sets["code"] = mixture
     asked = [{"question": f"How many are {i} apples?", "answer": f"#### {i}"} for i in range(6)]
     sums = folder / "test.jsonl"
     sums.write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
