@@ -49,18 +49,22 @@ def without(domains: Iterable[str]) -> dict[str, Any]:
 
 TASKS = (*map(task, DOMAINS), GENERAL, task(NEW))
 ADDED: Changes = {f"data.domains.{NEW}": f"lab/errands-{NEW}"}
-STAGED = tuple(
-    {"experts.lr": expert, "router.lr": router}
-    for expert in (3e-3, 1e-2, 3e-2)
-    for router in (3e-3, 3e-2)
-)
+
+
+def staged(*experts: float) -> list[Changes]:
+    """Rates of experts, each with rates of routers."""
+    return [
+        {"experts.lr": expert, "router.lr": router} for expert in experts for router in (3e-3, 3e-2)
+    ]
+
+
 TRIALS: Mapping[str, Sequence[Changes]] = {
     UNIVERSAL: [{"universal.lr": rate, **without(DOMAINS)} for rate in (1e-3, 3e-3, 1e-2)],
     "lora": [{"train.lr": rate} for rate in (3e-4, 1e-3, 3e-3)],
     "molora": [{"train.lr": rate} for rate in (1e-3, 3e-3, 1e-2)],
-    "modula-flan": STAGED,
-    "modula-without-residual": STAGED,
-    "modula": STAGED,
+    "modula-flan": staged(3e-3, 1e-2, 3e-2),
+    "modula-without-residual": staged(1e-2, 3e-2),
+    "modula": staged(1e-2, 3e-2),
 }
 """Row -> settings that are tried on dev."""
 

@@ -16,7 +16,7 @@ from tasks.flan.lab.corpus import corpus
 from tasks.flan.lab.tokens import MAX_LENGTH, SPECIAL, errands_tokenizer, vocabulary
 
 WIDTH = 128
-STEPS = 5200
+STEPS = 10_000
 RATE = 2e-3
 DECAY_FROM = 0.4
 """Share of the steps after which the rate falls, linearly to nothing."""
