@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from harness import registry
 from harness.engine_commands import engine_commands
 from harness.errors import HarnessError, suggestion
+from harness.pairs import pairs
 from harness.plugin_commands import AsJson, build_model, list_plugins, show_plugin
 
 
@@ -109,13 +110,13 @@ def run(
         "profile": profile,
         "model": model,
         "dataset": dataset,
-        "source": _pairs("--source", source),
+        "source": pairs("--source", source),
         "split": split,
         "seeds": seeds,
         "baseline": baseline,
-        "set": _pairs("--set", set_),
-        "option": _pairs("--option", option),
-        "engine": _pairs("--engine", engine),
+        "set": pairs("--set", set_),
+        "option": pairs("--option", option),
+        "engine": pairs("--engine", engine),
         "limit": limit,
         "runs": runs,
         "leaderboards": leaderboards,
@@ -176,8 +177,8 @@ def score(
         "source": {task: source} if source else {},
         "profile": profile,
         "split": split,
-        "option": {f"{task}.{key}": value for key, value in _pairs("--option", option).items()},
-        "engine": _pairs("--engine", engine),
+        "option": {f"{task}.{key}": value for key, value in pairs("--option", option).items()},
+        "engine": pairs("--engine", engine),
         "limit": limit,
         "runs": runs,
         "leaderboards": leaderboards,
@@ -219,16 +220,6 @@ def compare(
 
 for name, command in (("list", list_plugins), ("show", show_plugin), ("build", build_model)):
     app.command(name)(command)
-
-
-def _pairs(option: str, given: list[str]) -> dict[str, str]:
-    pairs = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise HarnessError(f"{option} takes NAME=VALUE, not '{text}'.")
-        pairs[key.strip()] = value
-    return pairs
 
 
 def _show(entries: Any, baseline: str, as_json: bool) -> None:

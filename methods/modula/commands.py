@@ -34,14 +34,19 @@ def extend(
     against: Annotated[
         str | None, typer.Option(help="A method to train anew on all sets: molora.")
     ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="FIELD=VALUE of the methods' config: train.lr=1e-3.")
+    ] = None,
 ) -> None:
     """Train one more expert and the routers; every other expert stays as it is, to the bit."""
     from harness.errors import HarnessError
+    from harness.pairs import pairs
 
     config, domains = _asked(run)
     if domain in domains:
         raise HarnessError(f"{run}: has the domain '{domain}' already, on {domains[domain]}.")
-    _again(config, {domain: dataset}, tasks, against, [domain, "router"])
+    changed = {**pairs("--set", set_ or []), f"data.domains.{domain}": dataset}
+    _again(config, changed, tasks, against, [domain, "router"])
 
 
 @app.command()
@@ -59,7 +64,7 @@ def remove(
     if domain not in domains:
         near = suggestion(domain, domains)
         raise HarnessError(f"{run}: has no domain '{domain}'. {near}It has {', '.join(domains)}.")
-    _again(config, {domain: None}, tasks, None, ["router"])
+    _again(config, {f"data.domains.{domain}": None}, tasks, None, ["router"])
 
 
 @app.command()
@@ -113,20 +118,20 @@ def _again(
     against: str | None,
     trained: list[str],
 ) -> None:
-    """Run the same with changed domains: stages that are there are found, not trained."""
-    from harness.configs import flat
+    """Run the same with changed settings: stages that are there are found, not trained."""
+    from harness.configs import flat, run_config
     from harness.pipeline import execute, run_folder
     from harness.plan import make_plan
     from harness.report.progress import progress
     from harness.report.terminal import run_table
 
     more = [name.strip() for name in (tasks or "").split(",") if name.strip()]
-    domains = {f"data.domains.{name}": each for name, each in changed.items()}
-    asked = config.model_copy(
-        update={
+    asked = run_config(
+        {
+            **config.model_dump(),
             "method": [*config.method, *([against] if against else [])],
             "tasks": list(dict.fromkeys([*config.tasks, *more])),
-            "set": {**flat(config.set), **domains},
+            "set": {**flat(config.set), **changed},
         }
     )
     plan = make_plan(asked)
@@ -144,6 +149,7 @@ def _again(
             if against:
                 whole = costs.of_fit(folder, f"{against}-seed{seed}")
                 _print_cost(console, f"{against} seed {seed}", whole)
+                _say(console, f"that is {_share(took, whole)} that {against} takes")
     typer.echo(f"run folder: {folder}")
 
 
@@ -170,12 +176,21 @@ def _modula_arms(plan: "Plan") -> "list[Arm]":
 
 def _print_cost(console: Any, name: str, took: costs.Took) -> None:
     cost, seconds = took
-    console.print(
+    _say(
+        console,
         f"{name} trained {cost.trainable_parameters:,} parameters on {cost.train_tokens:,} tokens: "
         f"{cost.train_flops:.3g} FLOPs, {seconds:.1f} s",
-        highlight=False,
-        soft_wrap=True,
     )
+
+
+def _share(took: costs.Took, whole: costs.Took) -> str:
+    names = ("parameters", "tokens", "FLOPs", "seconds")
+    pairs = zip(names, costs.figures(took), costs.figures(whole), strict=True)
+    return ", ".join(f"{100 * ours / all_:.1f} % of the {name}" for name, ours, all_ in pairs)
+
+
+def _say(console: Any, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _print_shares(title: str, means: Mapping[str, Mapping[str, float]]) -> None:

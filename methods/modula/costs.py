@@ -45,6 +45,12 @@ def checkpoint(run: Path, label: str) -> Path:
     return folder.resolve()
 
 
+def figures(took: Took) -> tuple[float, float, float, float]:
+    """Trained parameters, tokens, operations and seconds."""
+    cost = took.cost
+    return cost.trainable_parameters, cost.train_tokens, cost.train_flops, took.seconds
+
+
 def total(costs: "Iterable[Cost]") -> "Cost":
     """Costs of stages, each of which trains parameters of its own."""
     from harness.schema import Cost

@@ -43,7 +43,8 @@ class AdaptedLinear(nn.Module):
     one can train while an optimizer never sees the others.
     """
 
-    expert_of_rank: Tensor
+    owners: Tensor
+    """1 where a rank of the concatenated projections is an expert's, [experts, ranks]."""
     universal: Expert
 
     def __init__(
@@ -66,7 +67,7 @@ class AdaptedLinear(nn.Module):
             self.universal = self._expert(UNIVERSAL, universal_rank, self.weight.shape[1])
         self.experts = nn.ModuleDict()
         self.router = nn.Parameter(self._router_rows(1 if form == "flan" else 0))
-        self.register_buffer("expert_of_rank", None, persistent=False)
+        self.register_buffer("owners", None, persistent=False)
         for name, rank in ranks.items():
             self.extend(name, rank)
         self._index()
@@ -79,21 +80,20 @@ class AdaptedLinear(nn.Module):
         if not experts and self.form != "res":
             return y
         downs: list[Tensor] = [expert.down for expert in experts.values()]
-        read, shares = self._read(x, [self.universal.down] if self.reads_universal else downs)
-        inner: list[Tensor] = []  # activations, [..., rank], and what projects them up
-        ups: list[Tensor] = []
-        if self.form == "res":
-            inner, ups = [read], [self.universal.up]
+        universal, shares = self._read(x, [self.universal.down] if self.reads_universal else downs)
+        inner, ups = universal, self._ups(experts)  # activations, [..., rank], and what is up
         if experts:
             if self.reads_universal:
                 # A_i h = (A_i B*) (A* x): h, as wide as the layer, is never made.
                 down = (torch.cat(downs) @ self.universal.up).to(x.dtype)
-                read = functional.leaky_relu(functional.linear(read, down), self.slope)
+                inner = functional.leaky_relu(functional.linear(universal, down), self.slope)
             if shares is not None:
-                read = read * shares.index_select(-1, self.expert_of_rank).to(read.dtype)
-            inner.append(read)
-            ups += self._ups(experts)
-        y += functional.linear(torch.cat(inner, -1), torch.cat(ups, 1).to(x.dtype))
+                inner = inner * (shares @ self.owners.to(shares.dtype)).to(inner.dtype)
+            if self.form == "res":
+                inner = torch.cat([universal, inner], -1)
+        if self.form == "res":
+            ups = [self.universal.up, *ups]
+        y += functional.linear(inner, torch.cat(ups, 1).to(x.dtype))
         return y
 
     @property
@@ -164,15 +164,15 @@ class AdaptedLinear(nn.Module):
 
         s = softmax(W_R x) in fp32 at least; where all is, W_R is one more down-projection.
         """
-        down = torch.cat(downs)
         if self.routing is not None:
-            return functional.linear(x, down.to(x.dtype)), None
+            return functional.linear(x, torch.cat(downs).to(x.dtype)), None
         wide = torch.promote_types(x.dtype, torch.float32)
         if x.dtype == wide and not torch.is_autocast_enabled(x.device.type):
-            both = functional.linear(x, torch.cat([down, self.router]).to(wide))
-            read, logits = both.split([len(down), len(self.router)], -1)
+            both = functional.linear(x, torch.cat([*downs, self.router]).to(wide))
+            routed = len(self.router)
+            read, logits = both.split([both.shape[-1] - routed, routed], -1)
         else:
-            read = functional.linear(x, down.to(x.dtype))
+            read = functional.linear(x, torch.cat(downs).to(x.dtype))
             with torch.autocast(x.device.type, enabled=False):
                 logits = functional.linear(x.to(wide), self.router.to(wide))
         shares = logits.softmax(-1)
@@ -201,9 +201,12 @@ class AdaptedLinear(nn.Module):
 
     def _index(self) -> None:
         """Which expert each rank of the concatenated projections belongs to."""
-        ranks = [len(expert.down) for expert in self.routed.values()]
-        owners = torch.tensor([i for i, rank in enumerate(ranks) for _ in range(rank)])
-        self.expert_of_rank = owners.long().to(self.weight.device)
+        ranks = torch.tensor(
+            [len(expert.down) for expert in self.routed.values()], dtype=torch.long
+        )
+        of_rank = torch.arange(len(ranks)).repeat_interleave(ranks)
+        owners = functional.one_hot(of_rank, max(len(ranks), 1)).T
+        self.owners = owners.to(self.router.device, self.router.dtype)
 
 
 def unknown(name: str, known: Iterable[str]) -> HarnessError:

@@ -252,7 +252,7 @@ def added(arms: Arms, found: Sequence[Entry], runs: Path) -> list[str]:
             f"{_percent(before[GENERAL]):.1f}",
         ]
         lines.append(row(method, *cells, *_shown(took[method])))
-    pairs = zip(_sums(took["modula"]), _sums(took["molora"]), strict=True)
+    pairs = zip(_means(took["modula"]), _means(took["molora"]), strict=True)
     lines.append(row("share", *[""] * 5, *(f"{100 * ours / all_:.1f} %" for ours, all_ in pairs)))
     return lines
 
@@ -269,22 +269,13 @@ def _place(runs: Path, method: str, changed: Changes, seed: int | None) -> tuple
     raise typer.BadParameter(f"{runs}: no run of {label} {dict(changed)}: give its --runs.")
 
 
-def _sums(took: Sequence[costs.Took]) -> tuple[float, ...]:
+def _means(took: Sequence[costs.Took]) -> tuple[float, ...]:
     """Parameters, tokens, operations and seconds, each as the mean over runs."""
-    rows = [
-        (
-            each.cost.trainable_parameters,
-            each.cost.train_tokens,
-            each.cost.train_flops,
-            each.seconds,
-        )
-        for each in took
-    ]
-    return tuple(map(fmean, zip(*rows, strict=True)))
+    return tuple(map(fmean, zip(*map(costs.figures, took), strict=True)))
 
 
 def _shown(took: Sequence[costs.Took]) -> list[str]:
-    parameters, tokens, operations, seconds = _sums(took)
+    parameters, tokens, operations, seconds = _means(took)
     return [f"{parameters:,.0f}", f"{tokens:,.0f}", f"{operations:.3g}", f"{seconds:.0f}"]
 
 

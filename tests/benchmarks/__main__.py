@@ -44,9 +44,10 @@ else the machine does, ratios hardly.
 - **CTSD step, CE step**: on a Marian of 14 million random weights, 8 pairs of 128 tokens, fp32;
   CT loss: forward and backward from logits that are at hand, where both must make the logits'
   gradient and do little else; both sides' value is equal within 1e-5 or the run stops.
-- **MoDULA layer**: forward and backward to adapters and input of one layer of 1,024 x 1,024 with
-  four experts of rank 8 (and a universal one of 16), 2,048 tokens, fp32, W0 frozen, all parts
-  training; peft's LoRA has the same total rank; the loop makes, weighs and adds expert by expert.
+- **MoDULA layer**: forward and backward to adapters and input of one layer of 128 x 128 (448
+  tokens) and of 1,024 x 1,024 (2,048 tokens) with four experts of rank 8 (and a universal one of
+  16), fp32, W0 frozen, all parts training; peft's LoRA has the same total rank; the loop makes,
+  weighs and adds expert by expert. W0 alone is the least that either can take.
 - **Evaluation**: `pipeline.predict` with an empty store, and scoring with its intervals, against
   processor, `generate` and decode in batches of the same size and `max_new_tokens`, greedy, one
   model in memory; the answers are equal or the run stops.

@@ -9,7 +9,9 @@ from torch.nn import functional
 from methods.modula.layers import AdaptedLinear, Form
 from tests.benchmarks.measure import Comparison, interleaved
 
-WIDTH, TOKENS, RANK, UNIVERSAL = 1024, 2048, 8, 16
+RANK, UNIVERSAL = 8, 16
+SHAPES = {128: 448, 1024: 2048}
+"""Width of the layer -> tokens of a batch: the lab's model, and the least used in earnest."""
 EXPERTS = ("math", "code", "medicine", "finance")
 FORMS: tuple[Form, ...] = ("molora", "res")
 SAME_OUTPUT = 1e-4
@@ -31,19 +33,19 @@ def loop(layer: AdaptedLinear, x: Tensor) -> Tensor:
     return y
 
 
-def lora(rank: int) -> nn.Module:
+def lora(width: int, rank: int) -> nn.Module:
     """peft's layer of a rank, scale 1, in fp32 as ours."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=["linear"])
-    adapted = get_peft_model(nn.ModuleDict({"linear": nn.Linear(WIDTH, WIDTH)}), config)
+    adapted = get_peft_model(nn.ModuleDict({"linear": nn.Linear(width, width)}), config)
     layer: nn.Module = adapted.base_model.model.linear
     return layer
 
 
 def step(function: Callable[[Tensor], Tensor], layer: nn.Module, x: Tensor) -> Callable[[], None]:
     """Forward and backward, to the adapters and to what the layer reads; W0 is frozen."""
-    outer = torch.randn(TOKENS, WIDTH, generator=torch.Generator().manual_seed(1))
+    outer = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
 
     def run() -> None:
         x.grad = None
@@ -55,22 +57,33 @@ def step(function: Callable[[Tensor], Tensor], layer: nn.Module, x: Tensor) -> C
 
 def run(rounds: int, clock: Callable[[], float]) -> Iterator[Comparison]:
     """Seconds of a forward and backward pass, everything that is an adapter's training."""
-    x = torch.randn(TOKENS, WIDTH, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    for form in FORMS:
-        linear = nn.Linear(WIDTH, WIDTH).requires_grad_(False)
-        layer = AdaptedLinear(linear, form, dict.fromkeys(EXPERTS, RANK), UNIVERSAL)
-        for parameter in layer.part("all"):
-            nn.init.normal_(parameter, std=0.02)
-        ours, slow = layer(x), loop(layer, x)
-        if (ours - slow).abs().max() > SAME_OUTPUT:
-            raise SystemExit(f"form '{form}': the layer and the loop differ")
-        rank = len(EXPERTS) * RANK + (UNIVERSAL if form == "res" else 0)
-        single = lora(rank)
-        peers: dict[str, tuple[Callable[[Tensor], Tensor], nn.Module, float]] = {
-            f"peft's LoRA of rank {rank}": (single, single, 1.5),
-            "a loop over 4 experts": (lambda x, own=layer: loop(own, x), layer, 0.5),
-        }
-        for what, (function, module, bound) in peers.items():
-            sides = step(layer, layer, x), step(function, module, x)
-            seconds = interleaved(*sides, rounds, clock, warm_up=2)
-            yield Comparison(f"MoDULA layer ({form}) / {what}", "s", *seconds, bound=bound)
+    for width, tokens in SHAPES.items():
+        seed = torch.Generator().manual_seed(0)
+        x = torch.randn(tokens, width, generator=seed, requires_grad=True)
+        for form in FORMS:
+            yield from _of_form(form, x, rounds, clock)
+
+
+def _of_form(
+    form: Form, x: Tensor, rounds: int, clock: Callable[[], float]
+) -> Iterator[Comparison]:
+    width = x.shape[1]
+    linear = nn.Linear(width, width).requires_grad_(False)
+    layer = AdaptedLinear(linear, form, dict.fromkeys(EXPERTS, RANK), UNIVERSAL)
+    for parameter in layer.part("all"):
+        nn.init.normal_(parameter, std=0.02)
+    if (layer(x) - loop(layer, x)).abs().max() > SAME_OUTPUT:
+        raise SystemExit(f"form '{form}': the layer and the loop differ")
+    rank = len(EXPERTS) * RANK + (UNIVERSAL if form == "res" else 0)
+    single = lora(width, rank)
+    ours = step(layer, layer, x)
+    slow = step(lambda x: loop(layer, x), layer, x)
+    sides: dict[str, tuple[Callable[[], None], Callable[[], None], float | None]] = {
+        f"MoDULA layer / peft's LoRA of rank {rank}": (ours, step(single, single, x), 1.5),
+        "MoDULA layer / a loop over 4 experts": (ours, slow, 0.5),
+        "W0 alone / a loop over 4 experts": (step(linear, linear, x), slow, None),
+    }
+    often = rounds if width == max(SHAPES) else 20 * rounds  # milliseconds
+    for what, (one, other, bound) in sides.items():
+        seconds = interleaved(one, other, often, clock, warm_up=2)
+        yield Comparison(f"{what} ({form}, {width} wide)", "s", *seconds, bound=bound)

@@ -3,61 +3,16 @@
 import json
 from pathlib import Path
 
-import pytest
 import torch
+from flan_user import arguments, settings
 from safetensors.torch import load_file
 from several_processes import HARNESS, TORCHRUN, launch
-from tiny_translators import WORDS, tiny_llama
-
-TRAIN = {
-    "lr": 2e-2,
-    "batch_size": 4,
-    "micro_batch": 2,
-    "epochs": 1,
-    "precision": "fp32",
-    "gradient_checkpointing": False,
-}
 
 
-@pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A run of two domains that is scored on sums, all from files."""
-    folder = tmp_path_factory.mktemp("files")
-    sets = {name: folder / f"{name}.jsonl" for name in ("general", "math", "code")}
-    for number, path in enumerate(sets.values()):
-        rows = [
-            {"prompt": f"{path.stem} {word} =", "answer": WORDS[(index + number) % 5]}
-            for index, word in enumerate(WORDS[:16])
-        ]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    mixture = folder / "both.yaml"  # one domain's set is made of two files
-    mixture.write_text("parts: [{source: code.jsonl, weight: 3}, {source: math.jsonl, weight: 1}]")
-    sets["code"] = mixture
-    asked = [{"question": f"How many are {i} apples?", "answer": f"#### {i}"} for i in range(6)]
-    sums = folder / "test.jsonl"
-    sums.write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
-    stages = ("universal", "experts", "router")
-    settings = {
-        "ranks.universal": 4,
-        "ranks.expert": 2,
-        "data.max_length": 64,
-        **{f"data.domains.{name}": str(sets[name]) for name in ("math", "code")},
-        "data.domains.medicine": None,  # of the preset
-        "targets": "all-linear",
-        **{f"{stage}.{name}": value for stage in stages for name, value in TRAIN.items()},
-    }
-    given = ["--profile", "paper", "--model", str(tiny_llama(folder / "model"))]
-    given += ["--dataset", str(sets["general"]), "--method", "modula", "--tasks", "gsm8k"]
-    given += ["--source", f"gsm8k={sums}", "--option", "gsm8k.shots=0"]
-    for key, value in settings.items():
-        given += ["--set", f"{key}={json.dumps(value)}"]
-    return [HARNESS, "run", *given]
-
-
-def test_three_stages_in_two_processes_make_what_one_makes(
-    command: list[str], tmp_path: Path
-) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
+def test_three_stages_in_two_processes_make_what_one_makes(tmp_path: Path) -> None:
+    files, one, two = (tmp_path / name for name in ("files", "one", "two"))
+    files.mkdir()
+    command = [HARNESS, "run", *arguments(settings(files))]
     alone = launch(command, one)
     assert alone.returncode == 0, alone.stderr
     both = launch([*TORCHRUN, *command], two)
