@@ -35,7 +35,8 @@ def extend(
         str | None, typer.Option(help="A method to train anew on all sets: molora.")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="FIELD=VALUE of the methods' config: train.lr=1e-3.")
+        list[str] | None,
+        typer.Option("--set", help="FIELD=VALUE of the methods' config: train.lr=1e-3."),
     ] = None,
 ) -> None:
     """Train one more expert and the routers; every other expert stays as it is, to the bit."""

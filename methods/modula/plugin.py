@@ -56,7 +56,7 @@ class Modula(Method):
             {
                 "universal": {"lr": 3e-3, "epochs": 4},
                 "experts": {"lr": 1e-2, "epochs": 4},
-                "router": {"lr": 1e-2, "epochs": 1},
+                "router": {"lr": 3e-2, "epochs": 1},
             }
         ),
         "paper": _paper("universal", "experts", "router"),
