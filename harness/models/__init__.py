@@ -4,5 +4,6 @@ ROLES = {
     "causal-lm": "harness.models.causal_lm:CausalLM",
     "vision-language": "harness.models.vision_language:VisionLanguage",
     "translator": "harness.models.translator:Translator",
+    "dual-encoder": "harness.models.dual_encoder:DualEncoder",
 }
-"""Role -> the class that plays it. Later roles: dual-encoder."""
+"""Role -> the class that plays it."""

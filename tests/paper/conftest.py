@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from paper_user import SMALL, guessing_llava, mmbench_tsv, noise_picture, write_lines
-from tiny_llava import SPECIALS, WORDS, tiny_llava
+from tiny_clip import tiny_clip
+from tiny_llava import WORDS
 
 import harness
 from harness.schema import Entry
@@ -20,26 +20,8 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random CLIP with the LLaVA's tokenizer, 16 tokens at most."""
-    from transformers import AutoProcessor, CLIPConfig, CLIPModel, CLIPProcessor
-
-    folder = tmp_path_factory.mktemp("encoders") / "clip"
-    processor = AutoProcessor.from_pretrained(tiny_llava(tmp_path_factory.mktemp("words")))
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
-    config = CLIPConfig(
-        text_config={
-            **small,
-            "num_hidden_layers": 1,
-            "max_position_embeddings": 16,
-            "vocab_size": len({*SPECIALS, *WORDS.split()}),
-        },
-        vision_config={**small, "num_hidden_layers": 1, "image_size": 32, "patch_size": 16},
-        projection_dim=8,
-    )
-    torch.manual_seed(1)
-    CLIPModel(config).save_pretrained(folder)
-    CLIPProcessor(processor.image_processor, processor.tokenizer).save_pretrained(folder)
-    return folder
+    """A random CLIP with the LLaVA's words, 16 tokens at most."""
+    return tiny_clip(tmp_path_factory.mktemp("encoders") / "clip", WORDS)
 
 
 @pytest.fixture(scope="session")

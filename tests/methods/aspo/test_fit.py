@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 from PIL import Image
-from tiny_llava import SPECIALS, WORDS, tiny_llava
+from tiny_clip import tiny_clip
+from tiny_llava import WORDS, tiny_llava
 
 from harness.dataset import EmbeddedDataset
 from harness.errors import DataError, HarnessError
@@ -53,26 +54,8 @@ def llava(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """A random CLIP with the LLaVA's tokenizer, 16 tokens at most."""
-    from transformers import AutoProcessor, CLIPConfig, CLIPModel, CLIPProcessor
-
-    folder = tmp_path_factory.mktemp("clip")
-    processor = AutoProcessor.from_pretrained(tiny_llava(tmp_path_factory.mktemp("words")))
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
-    config = CLIPConfig(
-        text_config={
-            **small,
-            "num_hidden_layers": 1,
-            "max_position_embeddings": 16,
-            "vocab_size": len({*SPECIALS, *WORDS.split()}),
-        },
-        vision_config={**small, "num_hidden_layers": 1, "image_size": 32, "patch_size": 16},
-        projection_dim=8,
-    )
-    torch.manual_seed(1)
-    CLIPModel(config).save_pretrained(folder)
-    CLIPProcessor(processor.image_processor, processor.tokenizer).save_pretrained(folder)
-    return folder
+    """A random CLIP with the LLaVA's words, 16 tokens at most."""
+    return tiny_clip(tmp_path_factory.mktemp("clip"), WORDS)
 
 
 @pytest.fixture

@@ -1,0 +1,132 @@
+"""The dual-encoder role: pictures and texts as vectors of one space, for CLIP-style models."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoModel, AutoProcessor
+
+from harness.errors import DataError
+from harness.models.pictures import Picture, open_picture
+
+LARGEST_SCALE = 100.0
+"""What the scale of similarities is clamped to, as CLIP's authors do."""
+
+
+class DualEncoder:
+    """A CLIP- or SigLIP-style model with its processor; `module` is the plain transformers model.
+
+    Args:
+        module: a model with `get_image_features` and `get_text_features`.
+        processor: its image processor and tokenizer.
+        batch_size: pictures or texts encoded at once.
+    """
+
+    role = "dual-encoder"
+
+    def __init__(self, module: Any, processor: Any, batch_size: int = 64) -> None:
+        self.module = module
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.batch_size = batch_size
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> "DualEncoder":
+        """Read a Hugging Face folder (or hub name) onto a device."""
+        module: Any = AutoModel.from_pretrained(folder, dtype=dtype)
+        if not hasattr(module, "get_image_features") or not hasattr(module, "logit_scale"):
+            raise ValueError(f"{type(module).__name__} has no features of images and of texts")
+        return cls(module.to(device).eval(), AutoProcessor.from_pretrained(folder))
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors) and processor; an adapter alone where there is one."""
+        self.module.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.module.parameters()).dtype
+
+    @property
+    def scale(self) -> Tensor:
+        """What similarities are multiplied by, exp(logit_scale), at most 100; with gradient."""
+        clamped: Tensor = self.module.logit_scale.exp().clamp(max=LARGEST_SCALE)
+        return clamped
+
+    def encode_images(self, images: Sequence[Picture]) -> Tensor:
+        """Pictures as unit vectors, fp32 [pictures, width], on the CPU, without gradient."""
+        parts = (self.image_features(self.pixels(some)) for some in self._batches(images))
+        return self._encoded(parts)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts as unit vectors, fp32 [texts, width], on the CPU, without gradient.
+
+        Equal texts are encoded once; texts of like length together.
+        """
+        different = sorted(set(texts), key=lambda text: (len(text), text))
+        parts = (self.text_features(self.tokens(some)) for some in self._batches(different))
+        vectors = self._encoded(parts)
+        place = {text: index for index, text in enumerate(different)}
+        return vectors[[place[text] for text in texts]]
+
+    def pixels(self, images: Sequence[Picture]) -> Tensor:
+        """Pictures as the model takes them, on the CPU, [pictures, 3, height, width]."""
+        opened = [open_picture(image) for image in images]
+        found: Tensor = self.processor.image_processor(images=opened, return_tensors="pt")[
+            "pixel_values"
+        ]
+        return found
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Texts as the model takes them, on the CPU, cut at its longest.
+
+        SigLIP is trained on texts padded to its longest, without a mask; others are padded to the
+        longest of the batch.
+        """
+        longest = self.module.config.text_config.max_position_embeddings
+        whole = "attention_mask" not in self.tokenizer.model_input_names
+        found = self.tokenizer(
+            list(texts),
+            padding="max_length" if whole else True,
+            truncation=True,
+            max_length=longest,
+            return_tensors="pt",
+        )
+        return {k: v for k, v in found.items() if k in ("input_ids", "attention_mask")}
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """Unit vectors of preprocessed pictures, [pictures, width], with gradient."""
+        out = self.module.get_image_features(pixels.to(self.device, self.dtype))
+        return functional.normalize(_pooled(out).float(), dim=-1)
+
+    def text_features(self, tokens: dict[str, Tensor]) -> Tensor:
+        """Unit vectors of tokenized texts, [texts, width], with gradient."""
+        moved = {name: tensor.to(self.device) for name, tensor in tokens.items()}
+        out = self.module.get_text_features(**moved)
+        return functional.normalize(_pooled(out).float(), dim=-1)
+
+    def _batches(self, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        for start in range(0, len(values), self.batch_size):
+            yield values[start : start + self.batch_size]
+
+    def _encoded(self, parts: Iterator[Tensor]) -> Tensor:
+        with torch.inference_mode():
+            found = [part.cpu() for part in parts]
+        if not found:
+            raise DataError("nothing to encode: no picture and no text.")
+        return torch.cat(found)
+
+
+def _pooled(out: Any) -> Tensor:
+    """Features as transformers gives them: a tensor before version 5, then an output's field."""
+    pooled: Tensor = out if isinstance(out, Tensor) else out.pooler_output
+    return pooled
