@@ -121,6 +121,16 @@ class Progress(TrainerCallback):
         self.report("train", state.global_step, state.max_steps, figures)
 
 
+class EachEpoch(TrainerCallback):
+    """Calls a function before every epoch, and once more where a resumed one goes on."""
+
+    def __init__(self, function: Callable[[int], None]) -> None:
+        self.function = function
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.function(int(state.epoch or 0))
+
+
 def training_arguments(
     settings: TrainSettings, seed: int, folder: Path, device: torch.device
 ) -> TrainingArguments:

@@ -23,6 +23,7 @@ from harness.settings import Lora, TrainSettings
 from harness.store import JsonRow, Store
 from harness.trainer import (
     Batch,
+    EachEpoch,
     Loss,
     PlainTrainer,
     Progress,
@@ -113,11 +114,13 @@ class Fit:
         loss: Loss,
         settings: TrainSettings,
         parameters: Sequence[nn.Parameter] | None = None,
+        each_epoch: Callable[[int], None] | None = None,
     ) -> None:
         """Train the model on rows by a loss; resumes from this fit's last whole checkpoint.
 
         `parameters` are the ones that train, and then checkpoints hold nothing else; without them
-        the settings choose: all weights but the frozen ones, or adapters.
+        the settings choose: all weights but the frozen ones, or adapters. `each_epoch` is called
+        with the number of every epoch before it, from 0, and again for one that is resumed.
         """
         if len(rows) < settings.batch_size:
             raise HarnessError(
@@ -126,7 +129,9 @@ class Fit:
             )
         set_seed(self.seed)  # adapters start at random
         prepare(self.model, settings, parameters)
-        heard = [Progress(self.report)]
+        heard: list[TrainerCallback] = [Progress(self.report)]
+        if each_epoch is not None:
+            heard.append(EachEpoch(each_epoch))
         partial = parameters is not None
         trainer = make_trainer(self, rows, collate, loss, settings, heard, partial)
         set_seed(self.seed)

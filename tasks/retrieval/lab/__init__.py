@@ -1,0 +1,1 @@
+"""The lab of retrieval: drawn garments with titles, and a broad world to pretrain on."""

@@ -1,0 +1,105 @@
+"""Titles as shops write them, and captions as people write them under photographs."""
+
+import random
+
+from tasks.retrieval.lab.things import Thing
+from tasks.retrieval.lab.world import COLOURS, Garment
+
+SHOP_COLOURS = {
+    "black": "jet",
+    "white": "ivory",
+    "blue": "azure",
+    "red": "crimson",
+    "grey": "charcoal",
+    "green": "emerald",
+    "pink": "rose",
+    "brown": "chestnut",
+    "yellow": "mustard",
+    "navy": "midnight",
+    "purple": "violet",
+    "orange": "amber",
+}
+"""What shops call a colour as well; captions never do."""
+
+SHOP_KINDS = {
+    "t-shirt": "tee",
+    "trousers": "pants",
+    "sweater": "jumper",
+    "jacket": "blazer",
+    "coat": "parka",
+    "dress": "gown",
+    "shirt": "blouse",
+}
+SHOP_PATTERNS = {
+    "striped": ("striped", "breton"),
+    "dotted": ("dotted", "polka dot"),
+    "checked": ("checked", "gingham"),
+}
+MARKS = {"striped": "stripes", "dotted": "dots", "checked": "checks"}
+BRANDS = ("alder", "bexley", "corvin", "dunmore", "elara", "fenwick", "garda", "hollis")
+WEARERS = ("women", "men", "girls", "boys")
+PRAISE = ("classic", "new", "soft", "slim", "relaxed", "organic", "cotton", "wool", "everyday")
+SYNONYM = 0.3
+"""How often a shop's own word stands for the usual one."""
+
+
+def title(garment: Garment, rng: random.Random) -> str:
+    """A shop's title: kind and colour always, other attributes mostly, in one of three orders."""
+    kind = _said(garment.kind, SHOP_KINDS, rng)
+    colour = _said(garment.colour, SHOP_COLOURS, rng)
+    before = [each for each in (garment.sleeve, garment.neck) if each and rng.random() < 0.7]
+    if garment.length and rng.random() < 0.8:
+        before.insert(0, garment.length)
+    pattern, marks = [], []
+    if garment.second is not None:
+        second = _said(garment.second, SHOP_COLOURS, rng)
+        pattern = [rng.choice(SHOP_PATTERNS[garment.pattern])]
+        if rng.random() < 0.6:
+            marks = ["with", second, MARKS[garment.pattern]]
+            if rng.random() < 0.6:
+                pattern = []
+    ahead = [rng.choice(words) for words in (BRANDS, WEARERS, PRAISE) if rng.random() < 0.35]
+    order = rng.randrange(3)
+    if order == 0:
+        words = [*ahead, *before, *pattern, colour, kind, *marks]
+    elif order == 1:
+        words = [*ahead, *before, *pattern, kind, "in", colour, *marks]
+    else:
+        words = [*ahead, colour, *pattern, kind, *marks]
+        words += [word for each in before for word in (",", each)]
+    return " ".join(words)
+
+
+def caption(thing: Thing, rng: random.Random) -> str:
+    """What people write under a photograph: the thing, its colour, mostly its pattern."""
+    marks = []
+    pattern = []
+    if thing.second is not None and rng.random() < 0.8:
+        if rng.random() < 0.5:
+            pattern = [thing.pattern]
+        else:
+            marks = ["with", thing.second, MARKS[thing.pattern]]
+    colour = [thing.colour] if rng.random() < 0.9 else []
+    words = ["a", *pattern, *colour, thing.name, *marks]
+    if thing.second is not None and marks == [] and pattern == [] and rng.random() < 0.5:
+        words = ["a", thing.colour, "and", thing.second, thing.name]
+    opening = rng.choice((["a", "photo", "of"], ["a", "picture", "of"], ["this", "is"], []))
+    return " ".join([*opening, *words])
+
+
+def _said(word: str, others: dict[str, str], rng: random.Random) -> str:
+    return others[word] if word in others and rng.random() < SYNONYM else word
+
+
+def vocabulary() -> list[str]:
+    """Every word of titles and captions, in a fixed order."""
+    from tasks.retrieval.lab.things import THINGS
+    from tasks.retrieval.lab.world import KINDS, LENGTHS, NECKS, PATTERNS, SLEEVES
+
+    texts = [
+        *("a photo of picture this is with and in ,", *COLOURS, *SHOP_COLOURS.values()),
+        *(*KINDS, *SHOP_KINDS.values(), *PATTERNS, *SLEEVES, *NECKS, *LENGTHS),
+        *(*(word for words in SHOP_PATTERNS.values() for word in words), *MARKS.values()),
+        *(*BRANDS, *WEARERS, *PRAISE, *THINGS),
+    ]
+    return list(dict.fromkeys(word for text in texts for word in text.split()))
