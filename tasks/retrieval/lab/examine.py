@@ -12,13 +12,7 @@ from torch import Tensor
 from harness.models.dual_encoder import DualEncoder
 from harness.models.loading import resolve
 from tasks.retrieval.lab.rows import garment_rows
-from tasks.retrieval.lab.titles import (
-    MARKS,
-    SHOP_COLOURS,
-    SHOP_KINDS,
-    SHOP_PATTERNS,
-)
-from tasks.retrieval.lab.world import COLOURS, KINDS, LENGTHS, NECKS, SLEEVES
+from tasks.retrieval.lab.titles import attributes_in
 from tasks.retrieval.ranking import pairs_of, ranks_both_ways
 
 Row = Mapping[str, Any]
@@ -61,31 +55,6 @@ def oracle(rows: Sequence[Row]) -> float:
         own = attributes_in(row["title"])
         total += (len(own) == most) / len(best)
     return total / len(rows)
-
-
-def attributes_in(title: str) -> set[tuple[str, str]]:
-    """What a title says, as attribute and value."""
-    text = f" {title} "
-    usual = {other: word for words in (SHOP_COLOURS, SHOP_KINDS) for word, other in words.items()}
-    for other, word in usual.items():
-        text = text.replace(f" {other} ", f" {word} ")
-    for pattern, words in SHOP_PATTERNS.items():
-        for word in words:
-            text = text.replace(f" {word} ", f" {pattern} ")
-    found = {
-        (name, value)
-        for name, values in (("sleeve", SLEEVES), ("neck", NECKS), ("length", LENGTHS))
-        for value in values
-        if f" {value} " in text
-    }
-    tokens = text.split()
-    found |= {("kind", token) for token in tokens if token in KINDS}
-    found |= {("pattern", token) for token in tokens if token in SHOP_PATTERNS}
-    colours = [token for token in tokens if token in COLOURS]
-    marks = [pattern for pattern, mark in MARKS.items() if mark in tokens]
-    if marks:
-        found |= {("pattern", marks[0]), ("second", colours.pop())}
-    return found | {("colour", colour) for colour in colours}
 
 
 def _percent(hits: Tensor) -> float:

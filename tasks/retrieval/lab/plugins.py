@@ -4,12 +4,12 @@ from pathlib import Path
 
 from harness.dataset import EmbeddedDataset
 from harness.models.embedded import EmbeddedModel
-from tasks.retrieval.lab.rows import splits
+from tasks.retrieval.lab.rows import splits, truth
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 garments = EmbeddedDataset(
-    summary="Drawn garments with titles as shops write them (lab)", splits=splits()
+    summary="Drawn garments with titles as shops write them (lab)", splits=splits(), truth=truth
 )
 
 garments_clip = EmbeddedModel(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from tasks.retrieval.lab.drawing import garment_look, picture
-from tasks.retrieval.lab.titles import title
+from tasks.retrieval.lab.titles import attributes_in, title
 from tasks.retrieval.lab.world import KINDS, Split, garments, held_out
 
 VIEWS = {"train": 3, "dev": 1, "test": 2}
@@ -39,6 +39,12 @@ def garment_rows(split: Split) -> list[Row]:
                 }
             )
     return found
+
+
+def truth(row: Row, sentences: Sequence[str]) -> list[float]:
+    """Whether each phrase is true of a view: 1 where it says nothing that is false."""
+    true = set(row["attributes"].items())
+    return [float(attributes_in(sentence) <= true) for sentence in sentences]
 
 
 def splits() -> dict[str, Callable[[], Sequence[Row]]]:

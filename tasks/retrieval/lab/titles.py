@@ -3,7 +3,7 @@
 import random
 
 from tasks.retrieval.lab.things import Thing
-from tasks.retrieval.lab.world import COLOURS, Garment
+from tasks.retrieval.lab.world import COLOURS, KINDS, LENGTHS, NECKS, SLEEVES, Garment
 
 SHOP_COLOURS = {
     "black": "jet",
@@ -87,6 +87,32 @@ def caption(thing: Thing, rng: random.Random) -> str:
     return " ".join([*opening, *words])
 
 
+def attributes_in(title: str) -> set[tuple[str, str]]:
+    """What a title or a part of one says, as attribute and value."""
+    text = f" {title} "
+    usual = {other: word for words in (SHOP_COLOURS, SHOP_KINDS) for word, other in words.items()}
+    for other, word in usual.items():
+        text = text.replace(f" {other} ", f" {word} ")
+    for pattern, words in SHOP_PATTERNS.items():
+        for word in words:
+            text = text.replace(f" {word} ", f" {pattern} ")
+    found = {
+        (name, value)
+        for name, values in (("sleeve", SLEEVES), ("neck", NECKS), ("length", LENGTHS))
+        for value in values
+        if f" {value} " in text
+    }
+    tokens = text.split()
+    found |= {("kind", token) for token in tokens if token in KINDS}
+    found |= {("pattern", token) for token in tokens if token in SHOP_PATTERNS}
+    colours = [token for token in tokens if token in COLOURS]
+    marks = [pattern for pattern, mark in MARKS.items() if mark in tokens]
+    if marks:
+        found |= {("pattern", marks[0]), *(("second", colour) for colour in colours[-1:])}
+        colours = colours[:-1]
+    return found | {("colour", colour) for colour in colours}
+
+
 def _said(word: str, others: dict[str, str], rng: random.Random) -> str:
     return others[word] if word in others and rng.random() < SYNONYM else word
 
@@ -94,7 +120,7 @@ def _said(word: str, others: dict[str, str], rng: random.Random) -> str:
 def vocabulary() -> list[str]:
     """Every word of titles and captions, in a fixed order."""
     from tasks.retrieval.lab.things import THINGS
-    from tasks.retrieval.lab.world import KINDS, LENGTHS, NECKS, PATTERNS, SLEEVES
+    from tasks.retrieval.lab.world import PATTERNS
 
     texts = [
         *("a photo of picture this is with and in ,", *COLOURS, *SHOP_COLOURS.values()),

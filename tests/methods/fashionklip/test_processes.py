@@ -1,0 +1,62 @@
+"""FashionKLIP in two processes under torchrun: what one process with the whole batch makes."""
+
+import json
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from several_processes import HARNESS, TORCHRUN, launch
+from tiny_clip import tiny_clip
+
+COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 180, 60)}
+KINDS = ("shirt", "dress", "coat")
+TRAIN = {"lr": 3e-3, "epochs": 2, "batch_size": 8, "micro_batch": 8, "precision": "fp32"}
+CONCEPTS = {"candidates": 4, "images": 3, "closest": 2}
+
+
+def catalogue(folder: Path) -> Path:
+    """Each colour of each kind twice, as files."""
+    rows = []
+    for number in range(2):
+        for colour, pixels in COLOURS.items():
+            for size, kind in enumerate(KINDS):
+                name = f"{colour}-{kind}-{number}"
+                image = Image.new("RGB", (32, 32), (240, 240, 240))
+                image.paste(pixels, (0, 0, 32, 10 * (size + 1)))
+                image.save(folder / f"{name}.png")
+                title = f"soft {colour} {kind}" if number else f"{colour} {kind}"
+                rows.append({"id": name, "title": title, "image": f"{name}.png"})
+    path = folder / "catalogue.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_two_processes_with_half_the_batch_make_what_one_makes(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    source = catalogue(files)
+    model = tiny_clip(files / "clip", " ".join(["a photo of soft", *COLOURS, *KINDS]))
+    command = [HARNESS, "run", "--profile", "paper", "--model", str(model)]
+    command += ["--dataset", str(source), "--method", "fashionklip", "--tasks", "fashion_catalog"]
+    command += ["--source", f"fashion_catalog={source}"]
+    parts = {"train": {**TRAIN, "warmup": 0.0, "weight_decay": 0.0}, "concepts": CONCEPTS}
+    for part, settings in parts.items():
+        for name, value in settings.items():
+            command += ["--set", f"{part}.{name}={json.dumps(value)}"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone = launch(command, one)
+    assert alone.returncode == 0, alone.stderr
+    both = launch([*TORCHRUN, *command], two)
+    assert both.returncode == 0, both.stderr
+    folders = [next(place.glob("runs/fashionklip_*/fashionklip-seed0")) for place in (one, two)]
+    first, second = (load_file(each / "checkpoint/model.safetensors") for each in folders)
+    start = load_file(model / "model.safetensors")
+    assert first.keys() == second.keys()
+    moved = 0.0
+    for name, weight in first.items():
+        torch.testing.assert_close(second[name], weight, rtol=1e-3, atol=2e-4)
+        moved = max(moved, (weight - start[name]).abs().max().item())
+    assert moved > 5e-3, "the training moved what two trainings agree on"
+    graphs = [(each / "checkpoint/graph.jsonl").read_text() for each in folders]
+    assert graphs[0] == graphs[1]
