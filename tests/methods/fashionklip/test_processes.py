@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from several_processes import HARNESS, TORCHRUN, launch
 from tiny_clip import tiny_clip
+
+from harness.models.dual_encoder import DualEncoder
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 180, 60)}
 KINDS = ("shirt", "dress", "coat")
@@ -50,13 +51,14 @@ def test_two_processes_with_half_the_batch_make_what_one_makes(tmp_path: Path) -
     both = launch([*TORCHRUN, *command], two)
     assert both.returncode == 0, both.stderr
     folders = [next(place.glob("runs/fashionklip_*/fashionklip-seed0")) for place in (one, two)]
-    first, second = (load_file(each / "checkpoint/model.safetensors") for each in folders)
-    start = load_file(model / "model.safetensors")
-    assert first.keys() == second.keys()
-    moved = 0.0
-    for name, weight in first.items():
-        torch.testing.assert_close(second[name], weight, rtol=1e-3, atol=2e-4)
-        moved = max(moved, (weight - start[name]).abs().max().item())
-    assert moved > 5e-3, "the training moved what two trainings agree on"
+    texts = [f"{colour} {kind}" for colour in COLOURS for kind in KINDS]
+    pictures = sorted(files.glob("*.png"))
+    vectors = []
+    for folder in (model, *(each / "checkpoint" for each in folders)):
+        encoder = DualEncoder.load(folder)
+        vectors.append(torch.cat([encoder.encode_texts(texts), encoder.encode_images(pictures)]))
+    # Weights themselves may differ where a gradient is nothing but rounding (biases of keys).
+    torch.testing.assert_close(vectors[2], vectors[1], rtol=0, atol=2e-3)
+    assert (vectors[1] - vectors[0]).abs().max() > 0.05, "the training moved what both agree on"
     graphs = [(each / "checkpoint/graph.jsonl").read_text() for each in folders]
     assert graphs[0] == graphs[1]
