@@ -62,19 +62,6 @@ def settings(folder: Path) -> dict[str, Any]:
     }
 
 
-def arguments(settings: dict[str, Any]) -> list[str]:
-    """The same as the words after `harness run`."""
-    words: list[str] = []
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            for key, each in value.items():
-                text = each if isinstance(each, str) else json.dumps(each)
-                words += [f"--{name}", f"{key}={text}"]
-        else:
-            words += [f"--{name}", ",".join(value) if isinstance(value, list) else value]
-    return words
-
-
 def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

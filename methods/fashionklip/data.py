@@ -15,7 +15,6 @@ from methods.fashionklip.config import DataSettings
 
 KEPT_BYTES = 512 * 2**20
 """Most memory for preprocessed pictures; a larger catalogue is read anew for every batch."""
-INPUTS = ("input_ids", "attention_mask", "pixel_values")
 
 
 class Catalogue:
@@ -51,12 +50,16 @@ class Catalogue:
             return self._pixels[indices]
         return self._model.pixels([self._rows[index]["image"] for index in indices])
 
-    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Pictures and titles of views as the model takes them, and which belong together."""
-        ids = [self._title_ids[index] for index in indices]
+    def batch(self, indices: Sequence[int], prompts: Sequence[Tensor] = ()) -> dict[str, Tensor]:
+        """Pictures and titles of views as the model takes them, and which belong together.
+
+        Args:
+            prompts: token ids of further texts, behind the titles.
+        """
+        titles = [self._title_ids[index] for index in indices]
         return {
             "pixel_values": self.pixels(indices),
-            **padded(self._model, ids),
+            **padded(self._model, [*titles, *prompts]),
             "product": self.products[indices],
             "text": self.texts[indices],
         }
@@ -89,25 +92,18 @@ class WithConcepts:
     def __init__(
         self, catalogue: Catalogue, model: DualEncoder, prompts: Sequence[str], slots: Tensor
     ) -> None:
-        self.catalogue = catalogue
+        self._catalogue = catalogue
         self.slots = slots
-        self._model = model
         self._prompt_ids = token_ids(model, prompts)
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """`Catalogue.batch` with the prompts of the batch's different concepts behind the titles,
         the empty one first: each is encoded once."""
-        found = self.catalogue.batch(indices)
         slots = self.slots[indices]
         concepts = torch.cat([torch.tensor([-1]), slots[slots >= 0].unique()])
-        titles = [self.catalogue._title_ids[index] for index in indices]
         prompts = [self._prompt_ids[number + 1] for number in concepts.tolist()]
-        return {
-            **found,
-            **padded(self._model, [*titles, *prompts]),
-            "concepts": concepts,
-            "slots": slots,
-        }
+        found = self._catalogue.batch(indices, prompts)
+        return {**found, "concepts": concepts, "slots": slots}
 
 
 def token_ids(model: DualEncoder, texts: Sequence[str]) -> list[Tensor]:

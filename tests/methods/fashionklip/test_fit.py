@@ -101,7 +101,7 @@ def weights(fit: Fit) -> dict[str, torch.Tensor]:
 def test_the_loss_falls_and_the_model_finds_its_pictures(
     method: Any, base: Path, tmp_path: Path
 ) -> None:
-    fit = trained(method, new_fit(base, tmp_path), train={"epochs": 30, "save_steps": 500})
+    fit = trained(method, new_fit(base, tmp_path), train={"epochs": 20, "save_steps": 500})
     name = "loss" if method is Clip else "itc"
     assert fit.curves[-1][name] < 0.8 * fit.curves[0][name]
     images = fit.model.encode_images([row["image"] for row in fit.rows])

@@ -13,7 +13,7 @@ def test_a_short_run_says_how_right_its_images_are_and_splits_by_combination(
         method="fashionklip",
         tasks="garments",
         split="dev",
-        set={"train.epochs": 2, "data.limit": 384},
+        set={"train.epochs": 2, "data.limit": 256},
         runs=tmp_path / "runs",
         leaderboards=tmp_path / "boards",
     )

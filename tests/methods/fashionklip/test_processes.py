@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from several_processes import HARNESS, TORCHRUN, launch
+from several_processes import HARNESS, TORCHRUN, arguments, launch
 from tiny_clip import tiny_clip
 
+import harness
 from harness.models.dual_encoder import DualEncoder
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 180, 60)}
@@ -38,17 +39,16 @@ def test_two_processes_with_half_the_batch_make_what_one_makes(tmp_path: Path) -
     files.mkdir()
     source = catalogue(files)
     model = tiny_clip(files / "clip", " ".join(["a photo of soft", *COLOURS, *KINDS]))
-    command = [HARNESS, "run", "--profile", "paper", "--model", str(model)]
-    command += ["--dataset", str(source), "--method", "fashionklip", "--tasks", "fashion_catalog"]
-    command += ["--source", f"fashion_catalog={source}"]
     parts = {"train": {**TRAIN, "warmup": 0.0, "weight_decay": 0.0}, "concepts": CONCEPTS}
-    for part, settings in parts.items():
-        for name, value in settings.items():
-            command += ["--set", f"{part}.{name}={json.dumps(value)}"]
+    changed = {
+        f"{part}.{name}": value for part, each in parts.items() for name, value in each.items()
+    }
+    asked = {"profile": "paper", "model": str(model), "dataset": str(source)}
+    asked |= {"method": "fashionklip", "tasks": "fashion_catalog"}
+    given = {"source": {"fashion_catalog": str(source)}, "set": changed}
     one, two = tmp_path / "one", tmp_path / "two"
-    alone = launch(command, one)
-    assert alone.returncode == 0, alone.stderr
-    both = launch([*TORCHRUN, *command], two)
+    harness.run(**asked, **given, runs=one / "runs", leaderboards=one / "leaderboards")
+    both = launch([*TORCHRUN, HARNESS, "run", *arguments({**asked, **given})], two)
     assert both.returncode == 0, both.stderr
     folders = [next(place.glob("runs/fashionklip_*/fashionklip-seed0")) for place in (one, two)]
     texts = [f"{colour} {kind}" for colour in COLOURS for kind in KINDS]

@@ -4,18 +4,19 @@ import json
 from pathlib import Path
 
 import torch
-from flan_user import arguments, settings
+from flan_user import settings
 from safetensors.torch import load_file
-from several_processes import HARNESS, TORCHRUN, launch
+from several_processes import HARNESS, TORCHRUN, arguments, launch
+
+import harness
 
 
 def test_three_stages_in_two_processes_make_what_one_makes(tmp_path: Path) -> None:
     files, one, two = (tmp_path / name for name in ("files", "one", "two"))
     files.mkdir()
-    command = [HARNESS, "run", *arguments(settings(files))]
-    alone = launch(command, one)
-    assert alone.returncode == 0, alone.stderr
-    both = launch([*TORCHRUN, *command], two)
+    asked = settings(files)
+    harness.run(**asked, runs=one / "runs", leaderboards=one / "leaderboards")
+    both = launch([*TORCHRUN, HARNESS, "run", *arguments(asked)], two)
     assert both.returncode == 0, both.stderr
     (first,), (second,) = (list(place.glob("runs/modula_*/modula-seed0")) for place in (one, two))
     stages = [
