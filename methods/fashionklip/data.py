@@ -44,6 +44,12 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def product_titles(self) -> list[str]:
+        """The different titles of each product: further views of it say nothing new."""
+        pairs = dict.fromkeys(zip(self.products.tolist(), self.titles, strict=True))
+        return [title for _, title in pairs]
+
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """Preprocessed pictures of views, [views, 3, height, width]."""
         if self._pixels is not None:

@@ -39,7 +39,7 @@ def fit_clip(fit: Fit, config: ClipConfig) -> None:
 def fit_fashionklip(fit: Fit, config: FashionKlipConfig) -> None:
     """InfoNCE and the concept term, the concept images found anew before each epoch."""
     catalogue = Catalogue(fit.model, fit.dataset, fit.rows, config.data)
-    graph = build_graph(catalogue.titles, config)
+    graph = build_graph(catalogue.product_titles, config)
     if not graph.concepts:
         raise HarnessError(
             f"no phrase stands in {config.graph.least} titles: lower graph.least, or train `clip`."

@@ -172,6 +172,13 @@ def test_the_checkpoint_has_its_graph(base: Path, tmp_path: Path) -> None:
     assert '"red shirt"' in text
 
 
+def test_views_of_a_product_make_no_concept_frequent(base: Path, tmp_path: Path) -> None:
+    fit = new_fit(base, tmp_path)
+    fit.rows = [row for row in fit.rows[:9] for _ in range(2)]  # a title for each product
+    with pytest.raises(HarnessError, match="no phrase stands in 4 titles"):
+        trained(FashionKlip, fit, graph={"least": 4})
+
+
 def test_a_siglip_trains(tmp_path: Path) -> None:
     base = tiny_clip(tmp_path / "siglip", WORDS, siglip=True)
     fit = trained(FashionKlip, new_fit(base, tmp_path / "fit"))
