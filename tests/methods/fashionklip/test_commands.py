@@ -123,7 +123,9 @@ def test_pictures_of_odd_shape_are_found_and_shown(
 ) -> None:
     Image.new("RGB", (width, height), (9, 9, 9)).save(catalogue / "images" / "red-shirt.png")
     sheet = tmp_path / "a.png"
-    ask("search", model, "x", "--catalog", catalogue, "--sheet", sheet, "--runs", tmp_path / "r")
+    common = ("--catalog", catalogue, "--sheet", sheet, "--runs", tmp_path / "r")
+    said = ask("search", model, "x", *common)
+    assert "red-shirt" in said and sheet.stat().st_size > 0
 
 
 def test_the_graph_of_real_titles_has_a_tree_of_jackets(tmp_path: Path) -> None:
