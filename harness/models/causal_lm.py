@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.errors import DataError
 from harness.models.lengths import pad_id, positions
+from harness.models.role import RoleModel
 
 DELIMITER = " "
 """What stands between a prompt and its answer, as lm-eval's `target_delimiter`."""
@@ -23,7 +24,7 @@ class EncodedAnswer(NamedTuple):
     answer: Tensor
 
 
-class CausalLM:
+class CausalLM(RoleModel):
     """A causal language model with its tokenizer; `module` is the plain transformers model."""
 
     role = "causal-lm"
@@ -40,15 +41,6 @@ class CausalLM:
         """Read a Hugging Face folder (or hub name) onto a device."""
         module: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         return cls(module.to(device).eval(), AutoTokenizer.from_pretrained(folder))
-
-    def save(self, folder: Path) -> None:
-        """Write weights (safetensors) and tokenizer; an adapter alone where there is one."""
-        self.module.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.module.parameters()).device
 
     def encode(
         self,

@@ -11,12 +11,13 @@ from transformers import AutoModel, AutoProcessor
 
 from harness.errors import DataError
 from harness.models.pictures import Picture, open_picture
+from harness.models.role import RoleModel
 
 LARGEST_SCALE = 100.0
 """What the scale of similarities is clamped to, as CLIP's authors do."""
 
 
-class DualEncoder:
+class DualEncoder(RoleModel):
     """A CLIP- or SigLIP-style model with its processor; `module` is the plain transformers model.
 
     Args:
@@ -26,6 +27,7 @@ class DualEncoder:
     """
 
     role = "dual-encoder"
+    reader = "processor"
 
     def __init__(self, module: Any, processor: Any, batch_size: int = 64) -> None:
         self.module = module
@@ -42,19 +44,6 @@ class DualEncoder:
         if not hasattr(module, "get_image_features") or not hasattr(module, "logit_scale"):
             raise ValueError(f"{type(module).__name__} has no features of images and of texts")
         return cls(module.to(device).eval(), AutoProcessor.from_pretrained(folder))
-
-    def save(self, folder: Path) -> None:
-        """Write weights (safetensors) and processor; an adapter alone where there is one."""
-        self.module.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.module.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.module.parameters()).dtype
 
     @property
     def scale(self) -> Tensor:

@@ -15,6 +15,7 @@ from harness.errors import DataError
 from harness.models.languages import english_name, known_codes, marian_codes, matched
 from harness.models.lengths import pad_id, positions
 from harness.models.prompts import Translation, TranslationPrompt
+from harness.models.role import RoleModel
 
 INSTRUCTION = "Translate the following text from {source} into {target}.\n{text}"
 """What a causal model is asked, in its chat format where it has one."""
@@ -41,7 +42,7 @@ class EncodedPair(NamedTuple):
     """The token that a decoder begins with; None: as the model's config says."""
 
 
-class Translator(ABC):
+class Translator(RoleModel, ABC):
     """A translation model with its tokenizer; `module` is the plain transformers model."""
 
     role = "translator"
@@ -62,15 +63,6 @@ class Translator(ABC):
         module = auto.from_pretrained(folder, dtype=dtype).to(device).eval()
         kind = SeqToSeq if seq2seq else Causal
         return kind(module, AutoTokenizer.from_pretrained(folder))
-
-    def save(self, folder: Path) -> None:
-        """Write weights (safetensors) and tokenizer; an adapter alone where there is one."""
-        self.module.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.module.parameters()).device
 
     def encode(
         self,

@@ -15,6 +15,7 @@ from harness.errors import DataError
 from harness.models.lengths import pad_id
 from harness.models.pictures import Picture, open_picture, picture_key
 from harness.models.prompts import VisionPrompt
+from harness.models.role import RoleModel
 
 TEXT_KEYS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
 PIXEL_CACHE_BYTES = 256 * 2**20
@@ -34,10 +35,11 @@ class Encoded(NamedTuple):
     spans: list[tuple[int, int]]
 
 
-class VisionLanguage:
+class VisionLanguage(RoleModel):
     """A LLaVA-style model with its processor; `module` is the plain transformers model."""
 
     role = "vision-language"
+    reader = "processor"
 
     def __init__(self, module: Any, processor: Any, batch_size: int = 64) -> None:
         self.module = module
@@ -55,19 +57,6 @@ class VisionLanguage:
         """Read a Hugging Face folder (or hub name) onto a device."""
         module: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
         return cls(module.to(device).eval(), AutoProcessor.from_pretrained(folder))
-
-    def save(self, folder: Path) -> None:
-        """Write weights (safetensors) and processor; an adapter alone where there is one."""
-        self.module.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.module.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.module.parameters()).dtype
 
     def prompt_text(self, text: str) -> str:
         """A user's question with its picture in the model's own chat format."""

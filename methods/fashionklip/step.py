@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from harness.contrastive import contrastive_loss
 from harness.gathering import gathered
-from harness.losses import unwrapped
-from harness.models.dual_encoder import LARGEST_SCALE, DualEncoder
+from harness.models.dual_encoder import DualEncoder
 from harness.training import Batch, Loss
 from methods.fashionklip.config import ConceptSettings
 from methods.fashionklip.loss import (
@@ -102,7 +101,6 @@ def _forward(model: DualEncoder) -> Callable[[nn.Module, Batch], tuple[Tensor, T
 
     def forward(module: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         out: Any = module(**{name: batch[name] for name in names})
-        scale = unwrapped(module).logit_scale.exp().clamp(max=LARGEST_SCALE)
-        return out.image_embeds, out.text_embeds, scale
+        return out.image_embeds, out.text_embeds, model.scale
 
     return forward

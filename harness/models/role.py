@@ -1,0 +1,31 @@
+"""What the models of all roles have in common."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+
+class RoleModel:
+    """A plain transformers model with what reads its inputs.
+
+    Attributes:
+        module: the transformers model; training and adapters may wrap it.
+    """
+
+    reader: ClassVar[str] = "tokenizer"
+    """Attribute that holds what reads the inputs, saved beside the weights."""
+    module: Any
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors) and reader; an adapter alone where there is one."""
+        self.module.save_pretrained(folder)
+        getattr(self, self.reader).save_pretrained(folder)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.module.parameters()).dtype
