@@ -55,17 +55,7 @@ class ChatConfig(Strict):
     @field_validator("base_url")
     @classmethod
     def _plain_address(cls, url: str) -> str:
-        # What was given is not repeated: an address may hold a password.
-        try:
-            parts = urlsplit(url)
-            host, _ = (parts.hostname or "").encode("idna"), parts.port
-        except ValueError:
-            raise ValueError("not an address") from None
-        if parts.scheme not in ("http", "https") or not host or not re.fullmatch("[!-~]+", url):
-            raise ValueError("an address begins with http:// or https:// and a host")
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError("an address without user, password and '?': name a key_variable")
-        return url.rstrip("/")
+        return plain_address(url)
 
     @field_validator("key_variable")
     @classmethod
@@ -73,6 +63,21 @@ class ChatConfig(Strict):
         if name and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
             raise ValueError("the name of an environment variable, not the key itself")
         return name
+
+
+def plain_address(url: str) -> str:
+    """An endpoint's address, checked; raises `ValueError` where it is none or holds a secret."""
+    # What was given is not repeated: an address may hold a password.
+    try:
+        parts = urlsplit(url)
+        host, _ = (parts.hostname or "").encode("idna"), parts.port
+    except ValueError:
+        raise ValueError("not an address") from None
+    if parts.scheme not in ("http", "https") or not host or not re.fullmatch("[!-~]+", url):
+        raise ValueError("an address begins with http:// or https:// and a host")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("an address without user, password and '?': name a key_variable")
+    return url.rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,39 @@ class Answer:
     reason: str = ""
 
 
+class KeptAnswers:
+    """Answers in a folder, each a line of JSON, by the hash of what was asked.
+
+    Two processes may share a folder; they may ask the same thing twice where they do at the same
+    time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / KEPT
+
+    def read(self) -> dict[str, str]:
+        """Text by key; what a killed writer left of a last line is not there."""
+        kept = {}
+        for number, row in enumerate(read_lines_tolerant(self.file), start=1):
+            values = (row.get("key"), row.get("text")) if isinstance(row, dict) else ()
+            if len(values) != 2 or not all(isinstance(value, str) for value in values):
+                raise DataError(
+                    f"{self.file} line {number}: no kept answer. Delete the line to ask again."
+                )
+            kept[row["key"]] = row["text"]
+        return kept
+
+    def keep(self, key: str, text: str) -> None:
+        """Add an answer, on disk before this returns."""
+        with lock(self.file.with_name(f".{KEPT}.lock")):
+            append_line(self.file, json.dumps({"key": key, "text": text}))
+
+
 class Chat:
     """Asks one model at one endpoint, at temperature 0.
 
     Answers are kept in `folder`, each as it comes: what is known is not asked again, also after a
-    kill. Failures are not kept. Two processes may share a folder; they may ask the same thing
-    twice where they do at the same time.
+    kill. Failures are not kept.
 
     The key is read from the environment here and leaves only in the header of a request; where
     the endpoint sends it back, asterisks stand in its place. Redirects, which would carry it to
@@ -103,7 +135,7 @@ class Chat:
         self.config = config
         self.url = f"{config.base_url}/chat/completions"
         self._key = _key(config.key_variable)
-        self._file = folder / KEPT
+        self._kept = KeptAnswers(folder)
 
     def answers(self, conversations: Sequence[Conversation]) -> list[Answer]:
         """The answer to each conversation, in their order; equal ones are asked once.
@@ -112,11 +144,11 @@ class Chat:
         """
         bodies = [self._body(conversation) for conversation in conversations]
         keys = [hashlib.sha256(self.url.encode() + b"\n" + body).hexdigest() for body in bodies]
-        found = {key: Answer(text) for key, text in self._kept().items()}
+        found = {key: Answer(text) for key, text in self._kept.read().items()}
         missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in found}
         for key, answer in _in_parallel(self._ask, missing, self.config.parallel):
             if answer.text is not None:
-                self._keep(key, answer.text)
+                self._kept.keep(key, answer.text)
             found[key] = answer
         return [found[key] for key in keys]
 
@@ -125,21 +157,6 @@ class Chat:
         messages = [dict(message) for message in conversation]
         body = {"model": self.config.model, "messages": messages, **settings}
         return json.dumps(body, sort_keys=True).encode()
-
-    def _kept(self) -> dict[str, str]:
-        kept = {}
-        for number, row in enumerate(read_lines_tolerant(self._file), start=1):
-            values = (row.get("key"), row.get("text")) if isinstance(row, dict) else ()
-            if len(values) != 2 or not all(isinstance(value, str) for value in values):
-                raise DataError(
-                    f"{self._file} line {number}: no kept answer. Delete the line to ask again."
-                )
-            kept[row["key"]] = row["text"]
-        return kept
-
-    def _keep(self, key: str, text: str) -> None:
-        with lock(self._file.with_name(f".{KEPT}.lock")):
-            append_line(self._file, json.dumps({"key": key, "text": text}))
 
     def _ask(self, body: bytes, stop: Event) -> Answer:
         """One conversation's answer, asked again while that may help."""

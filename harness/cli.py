@@ -62,6 +62,10 @@ Profile = Annotated[str | None, typer.Option(help="lab (default) or paper.")]
 Split = Annotated[str | None, typer.Option(help="test (default) or dev.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first items of each task.")]
 Engines = Annotated[Pairs, typer.Option(help="NAME=WHAT that scores too: comet=CHECKPOINT.")]
+Judge = Annotated[str | None, typer.Option(help="Who judges answers: see list judges.")]
+JudgeOptions = Annotated[
+    Pairs, typer.Option("--judge-option", help="FIELD=VALUE of the judge: model=gpt-4o.")
+]
 Runs = Annotated[Path | None, typer.Option(help="Folder of runs and cache.")]
 Leaderboards = Annotated[Path | None, typer.Option(help="Folder of leaderboards.")]
 
@@ -98,6 +102,8 @@ def run(
         Pairs, typer.Option(help="TASK.FIELD=VALUE of a task's card: taxonomy_paths.target=fr.")
     ] = [],  # noqa: B006
     engine: Engines = [],  # noqa: B006
+    judge: Judge = None,
+    judge_option: JudgeOptions = [],  # noqa: B006
     limit: Limit = None,
     runs: Runs = None,
     leaderboards: Leaderboards = None,
@@ -119,6 +125,8 @@ def run(
         "set": pairs("--set", set_),
         "option": pairs("--option", option),
         "engine": pairs("--engine", engine),
+        "judge": judge,
+        "judge_option": pairs("--judge-option", judge_option),
         "limit": limit,
         "runs": runs,
         "leaderboards": leaderboards,
@@ -144,6 +152,8 @@ def run(
         entries = execute(plan, reporter)
     if _main_process():
         _show(entries, settings.baseline, as_json)
+        if not as_json:
+            _print_examples(reporter.shown)
 
 
 @app.command()
@@ -163,6 +173,8 @@ def score(
     split: Split = None,
     option: Annotated[Pairs, typer.Option(help="FIELD=VALUE of the task's card: target=fr.")] = [],  # noqa: B006
     engine: Engines = [],  # noqa: B006
+    judge: Judge = None,
+    judge_option: JudgeOptions = [],  # noqa: B006
     limit: Limit = None,
     runs: Runs = None,
     leaderboards: Leaderboards = None,
@@ -181,6 +193,8 @@ def score(
         "split": split,
         "option": {f"{task}.{key}": value for key, value in pairs("--option", option).items()},
         "engine": pairs("--engine", engine),
+        "judge": judge,
+        "judge_option": pairs("--judge-option", judge_option),
         "limit": limit,
         "runs": runs,
         "leaderboards": leaderboards,
@@ -231,6 +245,11 @@ def _show(entries: Any, baseline: str, as_json: bool) -> None:
         from harness.report.terminal import run_table
 
         _print(run_table(entries, baseline))
+
+
+def _print_examples(shown: Any) -> None:
+    for what, lines in shown.items():
+        typer.echo("\n".join(["", f"{what}, for example:", *(f"  {line}" for line in lines)]))
 
 
 def _print(tables: Any) -> None:

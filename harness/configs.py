@@ -25,11 +25,14 @@ def run_config(given: Mapping[str, Any], file: Path | None = None) -> RunConfig:
     """
     said = _read(file) if file else {}
     values = {**said, **given}
-    for field in ("set", "option", "source"):
+    for field in ("set", "option", "source", "judge_option"):
         if isinstance(values.get(field), Mapping) and isinstance(said.get(field), Mapping):
             values[field] = {**flat(said[field]), **flat(values[field])}
     if isinstance(values.get("option"), Mapping):
         values["option"] = {key: _said(value) for key, value in flat(values["option"]).items()}
+    if isinstance(values.get("judge_option"), Mapping):
+        given_judge = values["judge_option"]
+        values["judge_option"] = {key: read_value(value) for key, value in given_judge.items()}
     if isinstance(values.get("set"), Mapping):
         values["set"] = {key: read_value(value) for key, value in flat(values["set"]).items()}
         _check_finite(values["set"])

@@ -50,10 +50,10 @@ def unpairable(a: Entry, b: Entry) -> str | None:
         "rule": "extraction rule",
     }
     first, second = a.task.model_dump(), b.task.model_dump()
-    for key in ("name", "version", "split", "source", "rule", "card", "fingerprint"):
-        if first[key] != second[key]:
+    for key in ("name", "version", "split", "source", "rule", "card", "judge", "fingerprint"):
+        if first.get(key) != second.get(key):
             label = names.get(key, f"task {key}")
-            return f"{label} differs: {first[key]} / {second[key]}"
+            return f"{label} differs: {first.get(key)} / {second.get(key)}"
     if a.limit != b.limit:
         return f"limit differs: {_limit(a.limit)} / {_limit(b.limit)}"
     if (a.primary, a.higher_is_better) != (b.primary, b.higher_is_better):

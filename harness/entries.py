@@ -8,6 +8,7 @@ from harness import engines, leaderboard, scoring
 from harness.arms import Arm
 from harness.files import recorded_name
 from harness.fitting import Fitted, dataset_fingerprint
+from harness.judging import judged
 from harness.kept import outputs_path, write_outputs
 from harness.models import loading
 from harness.plan import Scored
@@ -29,6 +30,9 @@ class Reporter(Protocol):
     def recorded(self, entry: Entry, outcome: str) -> None:
         """An entry reached its leaderboard: added, changed or unchanged."""
 
+    def examples(self, what: str, lines: Sequence[str]) -> None:
+        """A few outputs of a model on a task, to look at."""
+
 
 def make_entry(
     config: RunConfig,
@@ -43,6 +47,7 @@ def make_entry(
         who: the entry's fields that say whose predictions they are: method, config, model, ...
     """
     task, items = scored.task, scored.items
+    predictions = judged(scored, predictions, store)
     shares = scoring.scores(task, items, predictions)
     shares, unmeasured = _with_engines(config, scored, predictions, shares, store)
     metrics = task.aggregate(items, predictions, shares)

@@ -3,7 +3,6 @@
 A judge is a plugin of the group `harness.judges`; `harness list judges` shows all.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from harness.errors import HarnessError, PluginError, suggestion
 from harness.schema import Strict
 
 Decision = Literal["first", "second", "tie"] | float
-"""Of two answers, the better by the place where it was shown; of one, its score from 1 to 10."""
+"""Of two answers, the better by the place where it was shown, or how far the first is preferred, in
+[0, 1]; of one, its score from 1 to 10."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ def verdicts(judge: Judge, cases: Sequence[Case]) -> list[Verdict]:
 def _fits(decision: Any, answers: int) -> bool:
     if decision is None:
         return True
-    if answers == 2:
-        return decision in ("first", "second", "tie")
+    if isinstance(decision, str):
+        return answers == 2 and decision in ("first", "second", "tie")
     number = isinstance(decision, int | float) and not isinstance(decision, bool)
-    return number and math.isfinite(decision) and 1 <= decision <= 10
+    low, high = (0, 1) if answers == 2 else (1, 10)
+    return number and low <= decision <= high  # NaN is in no range

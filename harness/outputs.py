@@ -20,8 +20,14 @@ from harness.task import Item, Prediction
 METHOD = "outputs"
 """What an entry says in place of a method."""
 
-FIELDS = ("output", "outputs", "prediction", "hypothesis", "translation", "answer", "response")
+FIELDS = (
+    *("output", "outputs", "prediction", "hypothesis", "translation", "answer", "response"),
+    "text",
+)
 """Where a record's output is looked for when no field is named."""
+
+IDS = ("id", "question_id")
+"""Where a record says which item it answers."""
 
 Said = list[str]
 """The answers to the requests of one item; mostly one."""
@@ -105,10 +111,10 @@ def read_outputs(
     Raises `DataError` naming the line of an output that is missing or no text, and where the
     outputs are not as many as the items or their requests, or not the same items.
     """
-    records = _in_order(file, _records(file), scored.items, limit)
+    records = matched(file, scored.items, limit)
     systems: dict[str, list[Prediction]] = {}
     for item, record in zip(scored.items, records, strict=True):
-        said = _said(record, field)
+        said = outputs_in(record, field)
         if systems and said.keys() != systems.keys():
             odd = min(said.keys() ^ systems.keys())
             has, lacks = (record, records[0]) if odd in said else (records[0], record)
@@ -137,11 +143,13 @@ def _records(file: Path) -> list[Record]:
     return records
 
 
-def _in_order(
-    file: Path, records: Sequence[Record], items: Sequence[Item], limit: int | None
-) -> list[Record]:
-    """Records by the items' ids, where one of them names an item; else in the file's order."""
-    ids = [None if is_missing(name := r.fields.get("id")) else str(name) for r in records]
+def matched(file: Path, items: Sequence[Item], limit: int | None = None) -> list[Record]:
+    """The records of a file of outputs in the order of the items.
+
+    By the items' ids, where one of them names an item; else in the file's order.
+    """
+    records = _records(file)
+    ids = [_id(record) for record in records]
     if {item.id for item in items}.isdisjoint(ids):
         chosen = list(records[:limit])
         _check_count(file, len(chosen), items)
@@ -162,6 +170,11 @@ def _in_order(
     return [named[item.id] for item in items]
 
 
+def _id(record: Record) -> str | None:
+    found = (record.fields.get(name) for name in IDS)
+    return next((str(value) for value in found if not is_missing(value)), None)
+
+
 def _check_count(file: Path, count: int, items: Sequence[Item]) -> None:
     if count != len(items):
         raise DataError(
@@ -170,8 +183,8 @@ def _check_count(file: Path, count: int, items: Sequence[Item]) -> None:
         )
 
 
-def _said(record: Record, field: str | None) -> Mapping[str, Said]:
-    """System -> what a record says."""
+def outputs_in(record: Record, field: str | None = None) -> Mapping[str, Said]:
+    """System -> what a record says; one system without a name, mostly."""
     name = field or _usual_field(record)
     value = _value(record, name)
     if isinstance(value, Mapping) and value:

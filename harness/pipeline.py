@@ -67,7 +67,7 @@ def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
             if arm.trains and processes.is_main():
                 link(fitted.path, folder / label / "checkpoint")
                 link(fitted.path.parent / "curves.jsonl", folder / label / "curves.jsonl")
-            model = _Lazy(fitted)
+            model = _Lazy(fitted, arm.model)
             who = of_arm(config, arm, seed, fitted)
             for scored in plan.tasks:
                 started = time.perf_counter()
@@ -77,6 +77,9 @@ def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
                 if processes.is_main():
                     keep(config, entry, rows, folder / label, reporter)
                 entries.append(entry)
+                examples = scored.task.examples(scored.items, predictions)
+                if examples:
+                    reporter.examples(f"{label} on {scored.ref.name}", examples)
     _write(folder / "timing.json", _timing(seconds))
     return entries
 
@@ -90,8 +93,9 @@ def run_folder(config: RunConfig) -> Path:
 class _Lazy:
     """A fitted model that is loaded when a prediction is really needed."""
 
-    def __init__(self, fitted: Fitted) -> None:
+    def __init__(self, fitted: Fitted, base: str) -> None:
         self.fitted = fitted
+        self.base = base
         self._models: dict[str, Any] = {}
 
     def role(self, role: str) -> Any:
@@ -102,6 +106,7 @@ class _Lazy:
                     f"remove {self.fitted.path.parent} and run again."
                 )
             self._models[role] = loading.load(self.fitted.path, role)
+            self._models[role].base = loading.resolve(self.base)
         return self._models[role]
 
 
@@ -123,6 +128,7 @@ def predict(
     generation = {**task.card.generation, **arm.method.generation()}
     inputs = {
         "weights": model.fitted.weights,
+        "base": model.fitted.base,
         "task": scored.ref.card,
         "generation": generation,
         "items": scored.ref.fingerprint,

@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from harness.configs import flat, read_value
 from harness.dataset import Dataset
 from harness.errors import HarnessError, suggestion
 from harness.files import recorded_name
+from harness.judges import Judge, open_judge
 from harness.method import Method
-from harness.schema import RunConfig, Source, TaskRef, digest
+from harness.schema import RunConfig, Source, TaskCard, TaskRef, digest
 from harness.task import Item, Task, TaskGroup
 
 
@@ -26,6 +27,8 @@ class Scored:
     items: Sequence[Item]
     ref: TaskRef
     lab: bool
+    judge: Judge | None = None
+    """Who judges the answers, where they are judged."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def make_plan(config: RunConfig) -> Plan:
     tasks = {name: task_with(name, options.get(name, {})) for name in asked}
     for name, cls in classes.items():
         _check_roles(name, cls, tasks)
+    if (config.judge or config.judge_option) and not any(t.card.judge for t in tasks.values()):
+        raise HarnessError(f"no task of this run is judged: {', '.join(tasks)}.")
     model = config.model or _default_model(config, classes, tasks)
     overrides = flat(config.set)
     check_overrides(overrides, classes)
@@ -207,6 +212,7 @@ def _scored(task: Task, config: RunConfig) -> Scored:
     items = read_items(task, data, split, config.limit)
     asked = fingerprint(items)
     plain = registry.load("tasks", card.name).card.options
+    judge = _judge(card, config)
     ref = TaskRef(
         name=card.name,
         version=card.version,
@@ -224,5 +230,16 @@ def _scored(task: Task, config: RunConfig) -> Scored:
             name: recorded_name(setting, digest(task.engine_identity(name, setting)))
             for name, setting in config.engine.items()
         },
+        judge={key: value for key, value in asdict(judge.identity()).items() if value}
+        if judge
+        else {},
     )
-    return Scored(task, items, ref, lab)
+    return Scored(task, items, ref, lab, judge)
+
+
+def _judge(card: TaskCard, config: RunConfig) -> Judge | None:
+    """The judge of a task: the one that the user names, else the card's."""
+    if card.judge is None:
+        return None
+    name = config.judge or card.judge
+    return open_judge(name, config.judge_option, config.runs / "judges" / name)

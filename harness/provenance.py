@@ -39,6 +39,7 @@ def options(config: RunConfig) -> list[str]:
             continue
         if isinstance(value, dict):
             for key, item in value.items():
+                name = name.replace("_", "-")
                 word = str(item) if name == "option" else _word(item)
                 parts += [f"--{name}", f"{key}={word}"]
         elif isinstance(value, list):

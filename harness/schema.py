@@ -88,6 +88,10 @@ class RunConfig(Strict):
     """Changed options of the tasks' cards, by dotted name: `taxonomy_paths.target`."""
     engine: dict[str, str] = {}
     """Engines that score the outputs too -> what each is to use: `comet` -> a checkpoint."""
+    judge: str | None = Field(None, exclude_if=lambda value: value is None)
+    """Who judges the answers of tasks that are judged, instead of the card's judge."""
+    judge_option: dict[str, Any] = Field({}, exclude_if=lambda value: not value)
+    """Settings of the judge by name: `model`."""
     limit: int | None = Field(None, ge=1)
     """Score only the first items of each task."""
     runs: Path = Path("runs")
@@ -131,6 +135,8 @@ class TaskCard(Strict):
     cite: str
     rule: str | None = None
     """Name of the offline rule that extracts answers; recorded with the result."""
+    judge: str | None = Field(None, exclude_if=lambda value: value is None)
+    """Who judges answers, where they are judged and the user names nobody else."""
     prompt: str = "{question}"
     generation: dict[str, Any] = {}
     """Keyword arguments of the role's generate call."""
@@ -195,6 +201,8 @@ class TaskRef(Strict):
     """Options of the card that the user changed."""
     engines: dict[str, str] = Field({}, exclude_if=lambda value: not value)
     """Engines that scored too -> what each used."""
+    judge: dict[str, str] = Field({}, exclude_if=lambda value: not value)
+    """Who judged the answers: name, model, hash of what it was asked."""
 
 
 class ModelRef(Strict):
@@ -262,7 +270,8 @@ class Entry(Strict):
             parts.append(self.dataset)
         if not self.lab:
             parts.append(f"on {self.task.source}")
-        task = {**self.task.options, **self.task.engines}
+        judge = {f"judge.{key}": value for key, value in self.task.judge.items() if value}
+        task = {**self.task.options, **self.task.engines, **judge}
         changed = [*sorted(self.overrides.items()), *sorted(task.items())]
         parts += [f"{key}={canonical_json(value)}" for key, value in changed]
         if self.task.split != "test":

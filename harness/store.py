@@ -88,7 +88,7 @@ class Store:
             processes.wait()
         else:
             advance(len(items))
-        rows = _load(done)
+        rows = load_rows(done)
         if len(rows) != len(items):
             raise HarnessError(f"{done}: {len(rows)} rows for {len(items)} items: remove {folder}.")
         return rows
@@ -124,7 +124,8 @@ def _dump(rows: Sequence[JsonRow]) -> str:
     return "".join(canonical_json(row) + "\n" for row in rows)
 
 
-def _load(path: Path) -> list[JsonRow]:
+def load_rows(path: Path) -> list[JsonRow]:
+    """Rows that were kept as JSON lines; raises `HarnessError` where the file is damaged."""
     try:
         # Not `splitlines`: a text may hold other ends of a line.
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")

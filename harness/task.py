@@ -3,11 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from harness.dataset import Dataset, Row
 from harness.errors import HarnessError
 from harness.schema import CorpusTest, Metric, TaskCard
+
+if TYPE_CHECKING:
+    from harness.judges import Case
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,19 @@ class Task(ABC):
         from harness.scoring import clusters, metrics
 
         return metrics(scores, clusters(items))
+
+    def cases(self, item: Item, prediction: Prediction) -> Sequence["Case"]:
+        """What a judge is shown of an item; nothing where it need not be judged.
+
+        The verdicts on them stand in `prediction.details["verdicts"]` when it is scored, in their
+        order, as mappings with `decision` (see `harness.judges.Decision`; None: failed), `reason`
+        and `text`. Only tasks whose card names a judge are judged.
+        """
+        return ()
+
+    def examples(self, items: Sequence[Item], predictions: Sequence[Prediction]) -> Sequence[str]:
+        """A few outputs as lines to look at when a run ends; mostly none."""
+        return ()
 
     def engine_identity(self, engine: str, setting: str) -> str:
         """What an engine's scores depend on: its version, the weights that `setting` names.

@@ -1,6 +1,6 @@
 """The causal-lm role: a decoder that continues a text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from harness.errors import DataError
+from harness.chat import Conversation
+from harness.errors import DataError, HarnessError
+from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id, positions
 from harness.models.role import RoleModel
 
@@ -96,6 +98,110 @@ class CausalLM(RoleModel):
             "attention_mask": pad_sequence([torch.ones_like(text) for text in texts], True, 0),
             "answer_mask": pad_sequence(masks, True, 0).bool(),
         }
+
+    def chat_texts(self, conversations: Sequence[Conversation]) -> list[str]:
+        """Conversations as the texts that the model's own chat format makes of them.
+
+        Raises:
+            HarnessError: where the tokenizer has no such format, or refuses what it is given.
+        """
+        if not self.tokenizer.chat_template:
+            raise HarnessError(
+                f"{self.tokenizer.name_or_path}: the tokenizer has no chat template: take a model "
+                "that was tuned to follow instructions, or give the prompt's whole text."
+            )
+        chats = [[dict(message) for message in conversation] for conversation in conversations]
+        try:
+            texts: list[str] = self.tokenizer.apply_chat_template(
+                chats, tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # templates are programs: they refuse in many ways
+            reason = " ".join(str(error).split())[:200]
+            raise HarnessError(
+                f"{self.tokenizer.name_or_path}: the chat template refuses it ({reason})."
+            ) from None
+        return texts
+
+    def prompt_texts(self, prompts: Sequence[str]) -> list[str]:
+        """A user's messages in the model's own chat format; as they are where it has none."""
+        if not self.tokenizer.chat_template:
+            return list(prompts)
+        return self.chat_texts([[{"role": "user", "content": prompt}] for prompt in prompts])
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        texts: Sequence[str],
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        samples: int = 1,
+        seed: int = 0,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> list[str]:
+        """Continue every text, greedily or at a temperature; stripped text without specials.
+
+        Args:
+            texts: whole prompts. One that leaves no room for `max_new_tokens` is cut at its
+                beginning.
+            samples: continuations per text; those of a text stand together.
+            advance: called with the number of texts of each batch that is done.
+
+        Texts of similar length share a batch, equal greedy ones are continued once. Sampling draws
+        from a generator seeded here, so it does not depend on what ran before.
+        """
+        if temperature <= 0 and (samples > 1 or len(set(texts)) < len(texts)):
+            alone = list(dict.fromkeys(texts))
+            said = dict(
+                zip(alone, self.generate(alone, max_new_tokens=max_new_tokens), strict=True)
+            )
+            advance(len(texts))
+            return [said[text] for text in texts for _ in range(samples)]
+        room = positions(self.module) - max_new_tokens
+        if room < 1:
+            raise HarnessError(
+                f"the model reads {positions(self.module)} tokens: {max_new_tokens} new ones leave "
+                "no room for a prompt: lower max_new_tokens."
+            )
+        rows = self._prompt_ids(texts)
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        found: list[str] = [""] * (len(texts) * samples)
+        step = max(1, self.batch_size // samples)
+        with seeded(seed, self.device):
+            for start in range(0, len(order), step):
+                chosen = order[start : start + step]
+                batch = left_padded([rows[i][-room:] for i in chosen], self.pad_id, self.device)
+                out = self.module.generate(
+                    **batch,
+                    max_new_tokens=max_new_tokens,
+                    num_return_sequences=samples,
+                    pad_token_id=self.pad_id,
+                    **sampling(temperature, top_p),
+                )
+                new = out[:, batch["input_ids"].shape[1] :]
+                said_here = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+                for place, i in enumerate(chosen):
+                    for k in range(samples):
+                        found[i * samples + k] = said_here[place * samples + k].strip()
+                advance(len(chosen))
+        return found
+
+    def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of prompts; a chat format's own beginning is not set before it again."""
+        if not texts:
+            return []
+        start = self.tokenizer.bos_token
+        rows: list[list[int]] = self.tokenizer(list(texts))["input_ids"]
+        end = self.tokenizer.eos_token_id
+        found = []
+        for text, row in zip(texts, rows, strict=True):
+            twice = (
+                start and text.startswith(start) and row[:2] == [self.tokenizer.bos_token_id] * 2
+            )
+            row = row[1:] if twice else row
+            found.append(row[:-1] if row[-1:] == [end] and len(row) > 1 else row)
+        return found
 
     @property
     def pad_id(self) -> int:

@@ -31,6 +31,7 @@ SETTINGS = (
     "vocab*",
     "merges.txt",
     "*.model",
+    "rewriting.json",
 )
 
 
@@ -177,6 +178,7 @@ def load(folder: Path, role: str) -> Any:
         model = getattr(importlib.import_module(module), name).load(whole, device, dtype)
         if whole != folder:
             model.module = adapters.kind(folder).attach(model.module, folder).eval()
+        model.folder = folder
         return model
     except (AttributeError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).partition("Model type should be")[0].split())[:300]

@@ -13,11 +13,15 @@ class RoleModel:
 
     Attributes:
         module: the transformers model; training and adapters may wrap it.
+        folder: where it was loaded from.
+        base: folder of the model that its training started from, where a run scores it.
     """
 
     reader: ClassVar[str] = "tokenizer"
     """Attribute that holds what reads the inputs, saved beside the weights."""
     module: Any
+    folder: Path | None = None
+    base: Path | None = None
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and reader; an adapter alone where there is one."""

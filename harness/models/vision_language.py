@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from harness.errors import DataError
+from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id
 from harness.models.pictures import Picture, open_picture, picture_key
 from harness.models.prompts import VisionPrompt
@@ -203,39 +204,26 @@ class VisionLanguage(RoleModel):
         texts = self._text_ids([prompt.text for prompt in prompts])
         order = sorted(range(len(prompts)), key=lambda i: -len(texts[i]))
         answers = [""] * len(prompts)
-        sampling: Mapping[str, Any] = (
-            {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-            if temperature > 0
-            else {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        )
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+        with seeded(seed, self.device):
             for start in range(0, len(order), self.batch_size):
                 chosen = order[start : start + self.batch_size]
                 images = [prompts[i].image for i in chosen]
                 counts = [count for _, count in self._pictures(images)]
-                ids, mask = self._left_padded(
-                    list(map(self._expanded, (texts[i] for i in chosen), counts))
-                )
+                rows = list(map(self._expanded, (texts[i] for i in chosen), counts))
+                pad = pad_id(self.tokenizer)
+                batch = left_padded(rows, pad, self.device)
                 out = self.module.generate(
-                    input_ids=ids,
-                    attention_mask=mask,
+                    **batch,
                     **self.picture_batch(images, transform),
                     max_new_tokens=max_new_tokens,
-                    pad_token_id=pad_id(self.tokenizer),
-                    **sampling,
+                    pad_token_id=pad,
+                    **sampling(temperature),
                 )
-                said = self.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+                new = out[:, batch["input_ids"].shape[1] :]
+                said = self.tokenizer.batch_decode(new, skip_special_tokens=True)
                 for i, answer in zip(chosen, said, strict=True):
                     answers[i] = answer.strip()
         return answers
-
-    def _left_padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        ids = [torch.tensor(row) for row in rows]
-        padded = pad_sequence(ids, True, pad_id(self.tokenizer), padding_side="left")
-        mask = pad_sequence([torch.ones_like(row) for row in ids], True, 0, padding_side="left")
-        return padded.to(self.device), mask.to(self.device)
 
 
 def _rows(tensors: Mapping[str, Tensor], count: int) -> list[dict[str, Tensor]]:

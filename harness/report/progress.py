@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,10 @@ log = logging.getLogger("harness")
 class Quiet:
     """Reports to the run's log alone."""
 
+    def __init__(self) -> None:
+        self.shown: dict[str, Sequence[str]] = {}
+        """What -> outputs to look at when all is done."""
+
     def step(self, what: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Log a step."""
         shown = " ".join(f"{name}={value:.4g}" for name, value in figures.items())
@@ -27,11 +31,16 @@ class Quiet:
         """Log an entry."""
         log.info("%s: %s: %s", entry.task.name, entry.place, outcome)
 
+    def examples(self, what: str, lines: Sequence[str]) -> None:
+        """Keep a few outputs for the end."""
+        self.shown[what] = lines
+
 
 class Bars(Quiet):
     """A bar for what runs now; what is done stays as a line above it."""
 
     def __init__(self, bars: "Progress") -> None:
+        super().__init__()
         self.bars = bars
         self.ids: dict[str, TaskID] = {}
 

@@ -28,6 +28,8 @@ Protocol = Literal["both", "single"]
 """In how many orders the answers of an item are judged."""
 
 TIE = 0.5
+PREFERENCES = {"first": 1.0, "second": 0.0, "tie": TIE}
+"""For the answer shown first."""
 OUTSIDE = Ratio(0, 0)
 
 
@@ -66,13 +68,10 @@ class Comparison:
 
 def judgement(decision: Decision | None, model_first: bool) -> Judgement:
     """A judge's decision, which names the better place, as a judgement of the model's answer."""
-    won: dict[Decision | None, float | None] = {
-        "first": float(model_first),
-        "second": float(not model_first),
-        "tie": TIE,
-        None: None,
-    }
-    return Judgement(won[decision], model_first)
+    if decision is None:
+        return Judgement(None, model_first)
+    of_first = PREFERENCES[decision] if isinstance(decision, str) else float(decision)
+    return Judgement(of_first if model_first else 1 - of_first, model_first)
 
 
 def preference(comparison: Comparison, protocol: Protocol = "both") -> float | None:

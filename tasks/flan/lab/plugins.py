@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.dataset import EmbeddedDataset
 from harness.models.embedded import EmbeddedModel
-from tasks.flan.lab.rows import domain_rows, general_rows, mixture_rows, splits
+from tasks.flan.lab.rows import domain_rows, general_rows, mixture_rows, prompt_rows, splits
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -47,6 +47,11 @@ strings = EmbeddedDataset(
 mixture = EmbeddedDataset(
     summary="The union of the general errands and those of every domain (lab)",
     splits=splits(mixture_rows),
+)
+
+prompts = EmbeddedDataset(
+    summary="Vague and explicit errands with right and wrong answers, to be worded better (lab)",
+    splits=splits(prompt_rows),
 )
 
 errands = EmbeddedModel(

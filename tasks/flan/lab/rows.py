@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.flan.lab.operations import DOMAINS, Domain, answer, operations
 from tasks.flan.lab.payloads import Split, held_back, payload
-from tasks.flan.lab.prompts import OPENERS, Prompt, asked, wordings
+from tasks.flan.lab.prompts import OPENERS, Prompt, asked, confusable, wordings
 from tasks.flan.lab.words import MOODS, TRADES, companies
 
 Row = dict[str, Any]
@@ -20,6 +20,9 @@ HELD = 0.6
 
 VAGUE = 0.4
 """Share of vague wordings in every set."""
+
+VAGUE_PROMPTS = 0.75
+"""The same where requests are to be worded better, as in the base's corpus."""
 
 
 def domain_rows(domain: Domain, split: Split) -> list[Row]:
@@ -37,6 +40,38 @@ def mixture_rows(split: Split) -> list[Row]:
     return general_rows(split) + [row for d in DOMAINS for row in domain_rows(d, split)]
 
 
+def prompt_rows(split: Split) -> list[Row]:
+    """Requests on known payloads, mostly vague, with what answers them rightly and wrongly.
+
+    Returns:
+        id, prompt (without the sign that an answer follows), good_res, bad_res (the answer of an
+        operation that the wording can be taken for), domain, operation, wording.
+    """
+    rng = random.Random(f"errands prompts {split}")
+    found: dict[str, Row] = {}
+    while len(found) < GENERAL_SIZES[split]:
+        prompt = _request(DOMAINS[len(found) % len(DOMAINS)], 0.0, VAGUE_PROMPTS, split, rng)
+        text, good = prompt.payload, answer(prompt.wording.operation, prompt.payload)
+        taken_for = (answer(name, text) for name in confusable(prompt.wording.operation, text))
+        bad = next((other for other in taken_for if other != good), None)
+        if bad is None:
+            continue
+        operation = operations()[prompt.wording.operation]
+        found.setdefault(
+            prompt.text,
+            {
+                "id": f"prompts-{split}-{len(found):05}",
+                "prompt": prompt.text,
+                "good_res": good,
+                "bad_res": bad,
+                "domain": operation.domain,
+                "operation": operation.name,
+                "wording": prompt.wording.kind,
+            },
+        )
+    return list(found.values())
+
+
 def splits(make: Callable[[Split], list[Row]]) -> dict[str, Callable[[], list[Row]]]:
     """Name of a split -> what makes its rows: always the same ones, made anew at each call."""
     return {split: partial(make, split) for split in SIZES}
@@ -47,14 +82,18 @@ def _rows(name: str, domains: Sequence[Domain], held: float, split: Split, count
     rng = random.Random(f"errands {name} {split}")
     found: dict[str, Row] = {}
     while len(found) < count:
-        domain = domains[len(found) % len(domains)]
-        operation = rng.choice([o.name for o in operations().values() if o.domain == domain])
-        kind = "vague" if rng.random() < VAGUE else "explicit"
-        wording = rng.choice([w for w in wordings()[operation] if w.kind == kind])
-        text = payload(operation, rng.random() < held, split, rng)
-        prompt = Prompt(rng.choice(OPENERS), wording, text)
+        prompt = _request(domains[len(found) % len(domains)], held, VAGUE, split, rng)
         found.setdefault(prompt.text, row(prompt, f"{name}-{split}-{len(found):05}"))
     return list(found.values())
+
+
+def _request(domain: Domain, held: float, vague: float, split: Split, rng: random.Random) -> Prompt:
+    """A request of a domain, held back or vague with the given probabilities."""
+    operation = rng.choice([o.name for o in operations().values() if o.domain == domain])
+    kind = "vague" if rng.random() < vague else "explicit"
+    wording = rng.choice([w for w in wordings()[operation] if w.kind == kind])
+    text = payload(operation, rng.random() < held, split, rng)
+    return Prompt(rng.choice(OPENERS), wording, text)
 
 
 def row(prompt: Prompt, name: str) -> Row:

@@ -1,0 +1,46 @@
+"""What a run's judge says of predictions, between them and their scores."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from harness import processes
+from harness.files import write_atomic
+from harness.judges import Case, Judge, verdicts
+from harness.plan import Scored
+from harness.schema import canonical_json, digest
+from harness.store import Store, load_rows
+from harness.task import Prediction
+
+
+def judged(scored: Scored, predictions: Sequence[Prediction], store: Store) -> list[Prediction]:
+    """Predictions with the verdicts on their cases in `details`; as they are without a judge.
+
+    Verdicts that are all there are kept in the store. Where one failed the judge is asked again,
+    next time: what it keeps itself of the others is its own affair.
+    """
+    if scored.judge is None:
+        return list(predictions)
+    cases = [
+        list(scored.task.cases(item, prediction))
+        for item, prediction in zip(scored.items, predictions, strict=True)
+    ]
+    found = iter(_verdicts(scored.judge, [case for some in cases for case in some], store))
+    return [
+        replace(each, details={**each.details, "verdicts": [next(found) for _ in some]})
+        for each, some in zip(predictions, cases, strict=True)
+    ]
+
+
+def _verdicts(judge: Judge, cases: Sequence[Case], store: Store) -> list[dict[str, Any]]:
+    inputs = {"judge": asdict(judge.identity()), "cases": digest([asdict(case) for case in cases])}
+    path = store.folder("verdicts", inputs) / "rows.jsonl"
+    known = load_rows(path) if path.exists() else []
+    if len(known) == len(cases) and all(row.get("decision") is not None for row in known):
+        return known
+    processes.wait()  # nobody replaces what another one has not looked at
+    if processes.is_main():
+        rows = [asdict(verdict) for verdict in verdicts(judge, cases)]
+        write_atomic(path, "".join(canonical_json(row) + "\n" for row in rows))
+    processes.wait()
+    return load_rows(path)

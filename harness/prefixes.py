@@ -1,0 +1,163 @@
+"""Log-probabilities of many texts that begin alike, each shared beginning computed once.
+
+The texts of a group become a prefix tree (a trie of tokens), laid out as one sequence: a token sees
+its ancestors alone and stands at its depth. One forward pass then gives log p(token | its path) for
+every node, as exact as a pass per text.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.losses import at_head, token_log_probs
+from harness.models.causal_lm import DELIMITER, CausalLM
+
+NODES = 8192
+"""Nodes of the trees that are run as one batch, padding included."""
+
+Ids = NDArray[np.int64]
+
+
+class PrefixTree(NamedTuple):
+    """The distinct beginnings of a group of texts, a node for each, parents before children.
+
+    tokens: the last token of each beginning, [nodes].
+    depth: how many tokens stand before it, [nodes].
+    parent: node of the beginning without it, -1 at a first token, [nodes].
+    paths: per text, the node of each of its tokens.
+    """
+
+    tokens: Ids
+    depth: Ids
+    parent: Ids
+    paths: list[Ids]
+
+    def ancestors(self) -> NDArray[np.bool_]:
+        """Which nodes a node sees: those on its path and itself, [nodes, nodes]."""
+        sees = np.eye(len(self.tokens), dtype=bool)
+        for path in self.paths:
+            sees[path[:, None], path[None, :]] |= np.tri(len(path), dtype=bool)
+        return sees
+
+
+def prefix_tree(texts: Sequence[Sequence[int]]) -> PrefixTree:
+    """The prefix tree of texts given as token ids, each of at least one token."""
+    lengths = np.array([len(text) for text in texts])
+    ids = np.full((len(texts), lengths.max()), -1, dtype=np.int64)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = text
+    order = np.lexsort(ids.T[::-1])
+    ids, lengths = ids[order], lengths[order]
+    # Sorted, a text shares its longest beginning with the one before it.
+    alike = np.cumprod(ids[1:] == ids[:-1], axis=1).sum(1)
+    shared = np.minimum(np.concatenate([[0], alike]), lengths)
+    place = np.arange(ids.shape[1])
+    new = (place >= shared[:, None]) & (place < lengths[:, None])
+    node = np.where(new, np.cumsum(new).reshape(new.shape) - 1, -1)
+    node = np.maximum.accumulate(node, axis=0)
+    before = np.concatenate([np.full((len(ids), 1), -1), node[:, :-1]], axis=1)
+    depth = np.broadcast_to(place, ids.shape)[new]
+    paths = [np.empty(0, dtype=np.int64)] * len(texts)
+    for row, length, text in zip(node, lengths, order, strict=True):
+        paths[text] = row[:length]
+    return PrefixTree(ids[new], depth, before[new], paths)
+
+
+def tree_log_probs(module: nn.Module, trees: Sequence[PrefixTree]) -> list[Tensor]:
+    """log p(token | its path) of every node but the first tokens, which nothing predicts.
+
+    Args:
+        module: a causal language model of transformers with a linear head, whose attention takes
+            a mask of its own (`sdpa` or `eager`).
+        trees: run as one batch, padded to the largest.
+
+    Returns:
+        Per tree fp32 [nodes], zero at first tokens.
+    """
+    inputs, parents = _batch(trees, next(module.parameters()))
+    chosen = parents >= 0
+    rows = torch.arange(len(trees), device=parents.device)[:, None].expand_as(parents)
+    labels = inputs["input_ids"][chosen]
+
+    def project(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        before = hidden[rows[chosen], parents[chosen]]
+        return token_log_probs(before, weight, labels, head_bias=bias)
+
+    log_probs = at_head(module, inputs, project)
+    found = log_probs.new_zeros(parents.shape).masked_scatter(chosen, log_probs)
+    return [row[: len(tree.tokens)] for row, tree in zip(found, trees, strict=True)]
+
+
+def _batch(trees: Sequence[PrefixTree], like: Tensor) -> tuple[dict[str, Any], Tensor]:
+    """What the forward pass takes, and each node's parent, -1 at first tokens and padding."""
+    length = max(len(tree.tokens) for tree in trees)
+    shape = (len(trees), length)
+    tokens, depth = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    parent = np.full(shape, -1, np.int64)
+    # Padding sees itself: a softmax over nothing is no number.
+    sees = np.broadcast_to(np.eye(length, dtype=bool), (len(trees), length, length)).copy()
+    for row, tree in enumerate(trees):
+        count = len(tree.tokens)
+        tokens[row, :count], depth[row, :count] = tree.tokens, tree.depth
+        parent[row, :count] = tree.parent
+        sees[row, :count, :count] = tree.ancestors()
+    mask = torch.zeros(len(trees), 1, length, length, dtype=like.dtype, device=like.device)
+    mask.masked_fill_(~torch.from_numpy(sees)[:, None].to(like.device), torch.finfo(like.dtype).min)
+    inputs = {
+        "input_ids": torch.from_numpy(tokens).to(like.device),
+        "position_ids": torch.from_numpy(depth).to(like.device),
+        "attention_mask": mask,
+    }
+    return inputs, torch.from_numpy(parent).to(like.device)
+
+
+@torch.inference_mode()
+def mean_log_probs(
+    model: CausalLM, groups: Sequence[Sequence[tuple[str, str]]], ends: bool = True
+) -> list[list[float]]:
+    """Mean log-probability per token of each answer given its text, what a group shares read once.
+
+    Args:
+        groups: (text, answer) pairs; equal beginnings of texts within a group are computed once.
+        ends: whether the end of the text belongs to an answer.
+
+    Returns:
+        A value per pair, by group.
+    """
+    delimiter = "" if model.tokenizer.chat_template else DELIMITER
+    pairs = [pair for group in groups for pair in group]
+    encoded = iter(
+        model.encode([text for text, _ in pairs], [answer for _, answer in pairs], None, delimiter)
+    )
+    rows = [[next(encoded) for _ in group] for group in groups]
+    kept = slice(None) if ends else slice(-1)
+    trees = [
+        prefix_tree([[*each.prompt.tolist(), *each.answer[kept].tolist()] for each in group])
+        for group in rows
+    ]
+    found: list[list[float]] = [[] for _ in groups]
+    for batch in _batches([len(tree.tokens) for tree in trees]):
+        log_probs = tree_log_probs(model.module, [trees[i] for i in batch])
+        for i, values in zip(batch, log_probs, strict=True):
+            said = values.double().cpu().numpy()
+            found[i] = [
+                float(said[path[len(each.prompt) :]].mean())
+                for path, each in zip(trees[i].paths, rows[i], strict=True)
+            ]
+    return found
+
+
+def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Trees of similar size, together no more than what is read at once."""
+    batch: list[int] = []
+    for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):
+        if batch and sizes[i] * (len(batch) + 1) > NODES:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch

@@ -1,0 +1,1 @@
+"""POIR: prompt optimization with implicit reasoning, and its baselines."""

@@ -1,0 +1,124 @@
+"""Rounds of collection and training, each a stage of its own in the store."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from harness import processes
+from harness.errors import DataError
+from harness.files import write_atomic
+from harness.models import loading
+from harness.models.causal_lm import CausalLM
+from harness.schema import Cost, canonical_json
+from harness.store import JsonRow
+from harness.training import Fit, Stage
+from methods.poir.choice import pair
+from methods.poir.collect import Models, collected, questions
+from methods.poir.config import PoirConfig
+from methods.poir.scoring import Question
+from methods.poir.step import collate, examples, pair_loss
+
+CHECKPOINT = "checkpoint"
+AT_USE = {"temperature", "top_p"}
+"""What a rewriter is used with, on which its training does not depend."""
+COLLECTION = "collection.jsonl"
+"""What a round collected, beside its checkpoint."""
+
+
+def train(fit: Fit, config: PoirConfig) -> None:
+    """All rounds; the model is then the last one's, and its checkpoint says how it rewrites."""
+    asked = questions(fit.rows, fit.dataset, config.collect)
+    order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(fit.seed)).tolist()
+    stages: list[Stage] = []
+    for number in range(config.rounds):
+        some = [asked[i] for i in of_round(order, number, config.collect.limit)]
+        stages.append(_round(fit, config, number, some, stages[-1] if stages else None))
+    fit.model = loading.load(stages[-1].folder / CHECKPOINT, fit.model.role)
+    fit.cost = _total([stage.cost for stage in stages])
+    for number, stage in enumerate(stages, start=1):
+        lines = (stage.folder / "curves.jsonl").read_text(encoding="utf-8").splitlines()
+        fit.curves += [{"round": number, **json.loads(line)} for line in lines]
+
+    def save(folder: Path) -> None:
+        fit.model.save(folder)
+        config.rewriting.write(folder)
+        for number, stage in enumerate(stages, start=1):
+            shutil.copyfile(stage.folder / COLLECTION, folder / f"collection-{number}.jsonl")
+
+    fit.save = save
+
+
+def of_round(order: Sequence[int], number: int, limit: int | None) -> list[int]:
+    """The rows of a round: the next ones, from the start again after the last."""
+    if limit is None or limit >= len(order):
+        return list(order)
+    return [order[(number * limit + i) % len(order)] for i in range(limit)]
+
+
+def _round(
+    fit: Fit, config: PoirConfig, number: int, asked: Sequence[Question], before: Stage | None
+) -> Stage:
+    """Collect with the model as it is, and train it on what was chosen."""
+    start = fit.base if before is None else before.folder / CHECKPOINT
+    inputs = {
+        "config": config.model_dump(mode="json", exclude={"rounds": True, "rewriting": AT_USE}),
+        "round": number,
+        "from": loading.identity(start),
+    }
+
+    def run(stage: Fit) -> None:
+        initial = stage.model
+        if before is not None:
+            initial = loading.load(fit.base, fit.model.role)
+            stage.model = loading.load(start, fit.model.role)
+        models = Models(stage.model, initial)
+        made_by = {"rewriter": inputs["from"], "round": number}
+        history = collected(stage, models, asked, config.rewriting, config.collect, made_by)
+        if processes.is_main():
+            _write(stage.folder / COLLECTION, history)
+        _train(stage, initial, history, config)
+        if processes.is_main():
+            stage.model.save(stage.folder / CHECKPOINT)
+
+    return fit.stage(f"round {number + 1}", inputs, run)
+
+
+def _train(stage: Fit, initial: CausalLM, history: Sequence[JsonRow], config: PoirConfig) -> None:
+    found = (pair(row, config.collect, stage.seed) for row in history)
+    pairs = [each for each in found if each is not None]
+    if len(pairs) < config.train.batch_size:
+        raise DataError(
+            f"{len(pairs)} of {len(history)} prompts gave a pair, fewer than one batch of "
+            f"{config.train.batch_size}: look at {stage.folder / COLLECTION}; give more prompts, "
+            "lower collect.margin or train.batch_size, or raise collect.temperature."
+        )
+    rows = examples(stage, initial, pairs, config.rewriting, config.train.micro_batch)
+    tokens = sum(len(row.chosen.answer) for row in rows) / len(rows)
+    step = pair_loss(config.loss, tokens)
+    stage.train(rows, collate(stage.model), step, config.train, _adapters(stage.model))
+
+
+def _adapters(model: CausalLM) -> list[nn.Parameter] | None:
+    """What trains where an earlier round has adapted the model: its adapters again."""
+    if not hasattr(model.module, "peft_config"):
+        return None
+    named = model.module.named_parameters()
+    return [parameter for name, parameter in named if "lora_" in name]
+
+
+def _total(costs: Sequence[Cost]) -> Cost:
+    """Of rounds that train the same weights; what collecting takes is not counted."""
+    return costs[0].model_copy(
+        update={
+            "train_tokens": sum(cost.train_tokens for cost in costs),
+            "train_flops": sum(cost.train_flops for cost in costs),
+        }
+    )
+
+
+def _write(path: Path, rows: Sequence[JsonRow]) -> None:
+    write_atomic(path, "".join(canonical_json(row) + "\n" for row in rows))

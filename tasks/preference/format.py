@@ -1,0 +1,205 @@
+"""Win rates: answers to rewritten prompts, or a model's own, against others' by a judge."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.cards import resolve
+from harness.dataset import Dataset, Row
+from harness.judges import Case
+from harness.models.rewriting import Rewriting, read_rewriting, rewritten
+from harness.outputs import matched, outputs_in
+from harness.records import is_missing, require
+from harness.schema import Metric, TaskCard, digest
+from harness.scoring import clusters
+from harness.task import Item, Prediction, Ratio, Score, Task
+from tasks.preference import win_rate
+from tasks.preference.options import WinRateOptions, options_of
+from tasks.preference.responders import by_model, responder
+from tasks.preference.win_rate import OUTSIDE, TIE, Comparison, Judgement
+
+SHOWN = 3
+"""Rewrites that are shown when a run ends."""
+FIRST_ORDERS = {"both": [True, False], "model_first": [True], "baseline_first": [False]}
+"""Orders -> in each, whether the model's answer is shown first."""
+
+
+class WinRate(Task):
+    """Two answers to a prompt, compared by a judge; a share of items on which the model's wins.
+
+    What is compared with what:
+    - a checkpoint that rewrites prompts: the responder's answers to the new and to the unchanged
+      prompt;
+    - any other model: its own answers, and the responder's;
+    - with the option `baseline`: either of them, and the answers of that file.
+
+    An item's outputs are the answer and, unless it stands in a file, the one to compare with.
+    Equal answers are a tie that nobody is asked about.
+    """
+
+    role = "causal-lm"
+
+    def __init__(self, card: TaskCard) -> None:
+        super().__init__(card)
+        self.options: WinRateOptions = options_of(card, WinRateOptions)
+
+    def read(self, data: Dataset, split: str | None) -> Iterator[tuple[str, Item]]:
+        rows = data.rows(split)
+        places = [data.place(split, index) for index in range(len(rows))]
+        items = [
+            self._item(row, place, str(index))
+            for index, (row, place) in enumerate(zip(rows, places, strict=True))
+        ]
+        if self.options.baseline:
+            file = Path(self.options.baseline).expanduser()
+            records = matched(file, items)
+            items = [
+                replace(item, inputs={**item.inputs, "baseline": _first_output(record)})
+                for item, record in zip(items, records, strict=True)
+            ]
+        yield from zip(places, items, strict=True)
+
+    def items(self, row: Row, place: str) -> Sequence[Item]:
+        return [self._item(row, place, place)]
+
+    def _item(self, row: Row, place: str, name: str) -> Item:
+        known = next((row[n] for n in ("id", "question_id") if not is_missing(row.get(n))), name)
+        prompt = str(require(row, place, *self.options.instruction))
+        context = next(
+            (str(row[n]) for n in self.options.context if not is_missing(row.get(n))), ""
+        )
+        wanted = self.options.reference
+        return Item(
+            str(known),
+            {"prompt": f"{prompt}\n{context}" if context else prompt},
+            str(require(row, place, wanted)) if wanted else None,
+            "",
+            str(row.get(self.options.category) or ""),
+        )
+
+    def requests(self, item: Item) -> Sequence[str]:
+        return [item.inputs["prompt"]] * (1 if "baseline" in item.inputs else 2)
+
+    def predict(self, model: Any, items: Sequence[Item], **generation: Any) -> list[Prediction]:
+        given = generation.pop("rewriting", None)
+        rewriting = Rewriting.model_validate(given) if given else read_rewriting(model.folder)
+        respond = responder(self.options, model, self.card.prompt, generation)
+        prompts = [item.inputs["prompt"] for item in items]
+        new, answers = prompts, None
+        if rewriting is not None:
+            seed = int(digest([item.id for item in items]), 16) >> 1
+            new = rewritten(model, rewriting, prompts, seed)
+        elif model.folder != model.base:
+            answers = by_model(model, self.card.prompt, generation)(prompts)
+        compared = [] if "baseline" in items[0].inputs else prompts
+        said = respond([*(new if answers is None else []), *compared])
+        answers = said[: len(items)] if answers is None else answers
+        own = list(
+            zip(answers, *([said[len(said) - len(items) :]] if compared else []), strict=True)
+        )
+        return [
+            Prediction(item.id, outputs, {"prompt": prompt})
+            for item, outputs, prompt in zip(items, own, new, strict=True)
+        ]
+
+    def cases(self, item: Item, prediction: Prediction) -> Sequence[Case]:
+        answer, baseline = _pair(item, prediction)
+        if answer == baseline:
+            return []
+        references = () if item.reference is None else (item.reference,)
+        return [
+            Case(
+                (item.inputs["prompt"],),
+                ((answer,), (baseline,)) if model_first else ((baseline,), (answer,)),
+                references,
+            )
+            for model_first in self._orders(item)
+        ]
+
+    def score(self, item: Item, prediction: Prediction) -> Score:
+        answer, baseline = _pair(item, prediction)
+        orders = self._orders(item)
+        if answer == baseline:
+            judgements = [Judgement(TIE, model_first) for model_first in orders]
+        else:
+            judgements = [
+                win_rate.judgement(verdict["decision"], model_first)
+                for verdict, model_first in zip(prediction.details["verdicts"], orders, strict=True)
+            ]
+        comparison = Comparison(item.id, item.inputs["prompt"], answer, baseline, judgements)
+        shares = dict(win_rate.shares(comparison, "both" if len(orders) == 2 else "single"))
+        if answer == baseline:
+            shares |= {"agreement": OUTSIDE, "failed_judgements": OUTSIDE}
+        shares["identical"] = Ratio(answer == baseline)
+        if item.reference is not None:
+            shares["right"] = Ratio(answer.strip() == item.reference)
+            shares["right_before"] = Ratio(baseline.strip() == item.reference)
+        return shares | self._of_prompt(item.inputs["prompt"], prediction.details.get("prompt"))
+
+    def _of_prompt(self, before: str, after: str | None) -> dict[str, Ratio]:
+        """What became of the prompt; outside where the outputs were made elsewhere."""
+        kinds = [*self.options.kept, *self.options.lost]
+        if after is None:
+            return dict.fromkeys(
+                ["unchanged", "length", *(["kept"] if kinds else []), *kinds], OUTSIDE
+            )
+        found = {
+            "unchanged": Ratio(after == before),
+            "length": Ratio(len(after) / max(len(before), 1)),
+        }
+        if kinds:
+            kind = self._kind(before, after)
+            found["kept"] = Ratio(kind in self.options.kept)
+            found |= {name: Ratio(name == kind) for name in kinds}
+        return found
+
+    @cached_property
+    def _kind(self) -> Any:
+        return resolve(self.options.kind)
+
+    def aggregate(
+        self, items: Sequence[Item], predictions: Sequence[Prediction], scores: Sequence[Score]
+    ) -> dict[str, Metric]:
+        return win_rate.metrics(scores, clusters(items))
+
+    def examples(self, items: Sequence[Item], predictions: Sequence[Prediction]) -> Sequence[str]:
+        """The first prompts that were changed, before and after, with what was answered."""
+        changed = (
+            (item, prediction, new)
+            for item, prediction in zip(items, predictions, strict=True)
+            if (new := prediction.details.get("prompt")) not in (None, item.inputs["prompt"])
+        )
+        lines = []
+        for _, (item, prediction, new) in zip(range(SHOWN), changed, strict=False):
+            answer, baseline = _pair(item, prediction)
+            lines += [
+                f"before: {_short(item.inputs['prompt'])}  ->  {_short(baseline)}",
+                f"after:  {_short(new)}  ->  {_short(answer)}",
+            ]
+        return lines
+
+    def _orders(self, item: Item) -> list[bool]:
+        """Of each order that is judged, whether the model's answer is shown first."""
+        if self.options.orders == "random":
+            return [int(digest(["order", item.id]), 16) % 2 == 0]
+        return FIRST_ORDERS[self.options.orders]
+
+
+def _pair(item: Item, prediction: Prediction) -> tuple[str, str]:
+    """The answer, and the one that it is compared with."""
+    answer, *rest = prediction.outputs
+    return answer, rest[0] if rest else item.inputs["baseline"]
+
+
+def _first_output(record: Any) -> str:
+    """A record's output; of several systems, or of an answer with what it was compared with, the
+    first."""
+    said: Mapping[str, Sequence[str]] = outputs_in(record)
+    return next(iter(said.values()))[0]
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 120 else f"{line[:117]}..."
