@@ -52,7 +52,10 @@ def scores(
         ends=settings.score != "yes-no",
     )
     return [
-        [_score(good, bad, settings) for good, bad in zip(of[::2], of[1::2], strict=True)]
+        [
+            Scored(combined(good, bad, settings), good, bad)
+            for good, bad in zip(of[::2], of[1::2], strict=True)
+        ]
         for of in found
     ]
 
@@ -70,12 +73,13 @@ def _asked(
     ]
 
 
-def _score(good: float, bad: float, settings: Collect) -> Scored:
+def combined(good: float, bad: float, settings: Collect) -> float:
+    """A prompt's score from the mean log-probabilities of the two answers."""
     if settings.score == "good":
-        return Scored(good, good, bad)
+        return good
     if settings.score == "clamped":
-        return Scored(max(good, settings.floor) - max(bad, settings.floor), good, bad)
-    return Scored(good - bad, good, bad)
+        return max(good, settings.floor) - max(bad, settings.floor)
+    return good - bad
 
 
 def check_yes_no(model: CausalLM) -> None:
