@@ -1,4 +1,4 @@
-"""Judgements and answers that were recorded elsewhere: FastChat's reviews, AlpacaEval's files.
+"""Judgements that were recorded elsewhere: FastChat's reviews, AlpacaEval's files.
 
 A file that is malformed or belongs to another one is a `DataError` of one line with its place. A
 judgement that its own format marks as failed is a failed judgement, never a score.
@@ -10,12 +10,36 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import DataError
+from harness.judges import Decision
 from harness.records import Record, read_records, require
 from tasks.preference.length_control import Gamed
-from tasks.preference.win_rate import TIE, Comparison, Judgement
 
 UNPARSED = -1
 """FastChat's score where a review has none that could be read."""
+
+
+class Pair(NamedTuple):
+    """An instruction and two answers to it in the order in which they were shown."""
+
+    instruction: str
+    first: str
+    second: str
+
+    def turned(self) -> "Pair":
+        """The same in the other order."""
+        return Pair(self.instruction, self.second, self.first)
+
+
+class Judged(NamedTuple):
+    """What somebody once judged of a pair."""
+
+    pair: Pair
+    decision: Decision | None
+    """None: the judgement failed."""
+    by: str
+    """Who judged, empty where the file does not say."""
+    text: str = ""
+    """What was written with it."""
 
 
 class Answer(NamedTuple):
@@ -25,79 +49,57 @@ class Answer(NamedTuple):
     text: str
 
 
-def read_reviews(
-    reviews: Sequence[Path], questions: Path, answers: Path, baseline: Path
-) -> list[Comparison]:
-    """FastChat's pairwise reviews with score pairs, one comparison per question in their order.
-
-    A question that a file of reviews leaves out is a failed judgement in that file's order.
+def read_reviews(reviews: Sequence[Path], questions: Path, answers: Sequence[Path]) -> list[Judged]:
+    """FastChat's and LLaVA's pairwise reviews with score pairs: the higher score wins.
 
     Args:
-        reviews: `question_id`, `answer1_id`, `answer2_id`, `score`: one file, or one per order.
-        questions: `question_id`, `text` and, where there are any, `category`.
-        answers: of the model: `question_id`, `answer_id`, `text`.
-        baseline: the answers that it is compared with.
+        reviews: `question_id`, `answer1_id`, `answer2_id`, and `score` or `tuple`, a pair.
+        questions: `question_id`, `text`.
+        answers: `question_id`, `answer_id`, `text`; a file per model.
     """
-    asked = _by_id(questions, "question_id")
-    own, other = (_answers(path, list(asked)) for path in (answers, baseline))
-    said: dict[bool, dict[str, Judgement]] = {}
+    asked = {
+        key: str(require(record.fields, record.place, "text"))
+        for key, record in _by_id([questions], "question_id").items()
+    }
+    given = {
+        key: Answer(str(record.fields.get("question_id")), _text(record, "text"))
+        for key, record in _by_id(answers, "answer_id").items()
+    }
+    found: list[Judged] = []
+    places: dict[tuple[str, str], str] = {}
     for path in reviews:
         for record in read_records(path):
-            question = str(require(record.fields, record.place, "question_id"))
+            place, fields = record
+            question = str(require(fields, place, "question_id"))
             if question not in asked:
-                raise DataError(f"{record.place}: question {question} is not in {questions.name}.")
-            model_first = _order(record, question, own, other)
-            of_order = said.setdefault(model_first, {})
-            if question in of_order:
+                raise DataError(f"{place}: question {question} is not in {questions.name}.")
+            first, second = (
+                _reviewed(record, f"answer{number}_id", question, given) for number in (1, 2)
+            )
+            shown = str(fields["answer1_id"]), str(fields["answer2_id"])
+            if shown in places:
                 raise DataError(
-                    f"{record.place}: question {question} is reviewed twice in this order."
+                    f"{place}: question {question} is reviewed twice in this order, "
+                    f"{places[shown]} too."
                 )
-            of_order[question] = Judgement(_preference(record, model_first), model_first)
-    text_of, baseline_of = ({each.question: each.text for each in x.values()} for x in (own, other))
-    return [
-        Comparison(
-            question,
-            str(require(record.fields, record.place, "text")),
-            text_of[question],
-            baseline_of[question],
-            [of_order.get(question, Judgement(None, order)) for order, of_order in said.items()],
-            str(record.fields.get("category") or ""),
-        )
-        for question, record in asked.items()
-    ]
+            places[shown] = place
+            text = str(fields.get("text") or fields.get("content") or "")
+            by = str(fields.get("reviewer_id") or "")
+            pair = Pair(asked[question], first, second)
+            found.append(Judged(pair, _winner(record), by, text))
+    return found
 
 
-def read_annotations(annotations: Path, outputs: Path | None = None) -> list[Comparison]:
-    """AlpacaEval's annotations of one model by one annotator, one comparison each.
+def read_annotations(annotations: Path) -> list[Judged]:
+    """AlpacaEval's annotations of one model by one annotator.
 
-    `output_1` is the baseline's, `output_2` the model's; `preference` lies between 1 and 2, 1.5 or
-    0 is a tie, null failed. The order in which they were shown is not recorded. With the model's
-    outputs, comparisons come in their order with their `dataset` as category, and each output must
-    have its annotation. Equal instructions are told apart by the output, then by their order.
+    `preference` lies between 1 (`output_1` is better) and 2, 1.5 or 0 is a tie, null failed. The
+    order in which the two were shown is not recorded, so a row stands here in both.
     """
     records = read_records(annotations)
     for name in ("generator_1", "generator_2", "annotator"):
         _one(records, name)
-    if outputs is None:
-        return [_annotated(record, str(index)) for index, record in enumerate(records)]
-    waiting: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        key = _text(record, "instruction"), _text(record, "output_2")
-        waiting.setdefault(key, []).append(record)
-    found = []
-    for index, output in enumerate(read_records(outputs)):
-        same = waiting.get((_text(output, "instruction"), _text(output, "output")))
-        if not same:
-            raise DataError(
-                f"{output.place}: has no annotation in {annotations.name}: annotate it, with "
-                "preference null where the judge failed."
-            )
-        category = str(output.fields.get("dataset") or "")
-        found.append(_annotated(same.pop(0), str(index), category))
-    left = next((same[0] for same in waiting.values() if same), None)
-    if left:
-        raise DataError(f"{left.place}: its 'output_2' is not in {outputs.name}.")
-    return found
+    return [each for record in records for each in _annotated(record)]
 
 
 def read_gamed(path: Path) -> tuple[list[Gamed], dict[str, float]]:
@@ -118,9 +120,9 @@ def read_gamed(path: Path) -> tuple[list[Gamed], dict[str, float]]:
     return rows, difficulty
 
 
-def _by_id(path: Path, name: str) -> dict[str, Record]:
+def _by_id(paths: Sequence[Path], name: str) -> dict[str, Record]:
     found: dict[str, Record] = {}
-    for record in read_records(path):
+    for record in (record for path in paths for record in read_records(path)):
         key = str(require(record.fields, record.place, name))
         if key in found:
             raise DataError(f"{record.place}: {name} '{key}' stands twice, {found[key].place} too.")
@@ -128,67 +130,50 @@ def _by_id(path: Path, name: str) -> dict[str, Record]:
     return found
 
 
-def _answers(path: Path, questions: Sequence[str]) -> dict[str, Answer]:
-    """The answers by their id; every question must have one, which may be blank."""
-    answered = _by_id(path, "question_id")
-    missing = next((question for question in questions if question not in answered), None)
-    if missing is not None:
-        raise DataError(f"{path.name}: there is no answer to question {missing}.")
-    return {
-        key: Answer(str(record.fields.get("question_id")), _text(record, "text"))
-        for key, record in _by_id(path, "answer_id").items()
-    }
-
-
-def _order(record: Record, question: str, own: dict[str, Answer], other: dict[str, Answer]) -> bool:
-    """Whether a review shows the model's answer first; both must be of the review's question."""
+def _reviewed(record: Record, name: str, question: str, given: dict[str, Answer]) -> str:
+    """The text of an answer that a review names, which must be one to its question."""
     place, fields = record
-    first, second = (str(require(fields, place, f"answer{number}_id")) for number in (1, 2))
-    for model_first, (a, b) in ((True, (own, other)), (False, (other, own))):
-        if first not in a or second not in b:
-            continue
-        for key, answer in ((first, a[first]), (second, b[second])):
-            if answer.question != question:
-                raise DataError(
-                    f"{place}: answer '{key}' is to question {answer.question}, not {question}."
-                )
-        return model_first
-    raise DataError(
-        f"{place}: '{first}' and '{second}' are not an answer of the model and one of the "
-        "baseline: give the files of answers that were reviewed."
-    )
+    key = str(require(fields, place, name))
+    if key not in given:
+        raise DataError(
+            f"{place}: no answer has the id '{key}': give the files of answers that were reviewed."
+        )
+    if given[key].question != question:
+        raise DataError(
+            f"{place}: answer '{key}' is to question {given[key].question}, not {question}."
+        )
+    return given[key].text
 
 
-def _preference(record: Record, model_first: bool) -> float | None:
-    """The winner by a review's score pair; None where a score is FastChat's mark of failure."""
-    scores = record.fields.get("score")
+def _winner(record: Record) -> Decision | None:
+    """The better answer by a review's scores; None where one is FastChat's mark of failure."""
+    name = "tuple" if "tuple" in record.fields and "score" not in record.fields else "score"
+    scores = record.fields.get(name)
     if not isinstance(scores, list) or len(scores) != 2 or not all(map(_is_number, scores)):
-        raise DataError(f"{record.place}: 'score' is not a pair of numbers like [9, 8.5].")
+        raise DataError(f"{record.place}: '{name}' is not a pair of numbers like [9, 8.5].")
     if UNPARSED in scores:
         return None
     if min(scores) < 0:
-        raise DataError(f"{record.place}: 'score' has {min(scores)}, scores are not negative.")
-    own, other = scores if model_first else scores[::-1]
-    return TIE if own == other else float(own > other)
+        raise DataError(f"{record.place}: '{name}' has {min(scores)}, scores are not negative.")
+    first, second = scores
+    return "tie" if first == second else "first" if first > second else "second"
 
 
-def _annotated(record: Record, name: str, category: str = "") -> Comparison:
+def _annotated(record: Record) -> list[Judged]:
+    """A row as it is read where `output_2` was shown first, and where `output_1` was."""
     place, fields = record
     if "preference" not in fields:
         require(fields, place, "preference")
     value = fields["preference"]
     if value == 0 and _is_number(value):
-        value = 1 + TIE
+        value = 1.5
     if value is not None and not (_is_number(value) and 1 <= value <= 2):
         raise DataError(f"{place}: 'preference' is {value!r}, not between 1 and 2 and not null.")
-    return Comparison(
-        name,
-        _text(record, "instruction"),
-        _text(record, "output_2"),
-        _text(record, "output_1"),
-        [Judgement(None if value is None else value - 1)],
-        category or str(fields.get("dataset") or ""),
-    )
+    pair = Pair(_text(record, "instruction"), _text(record, "output_2"), _text(record, "output_1"))
+    by = str(fields.get("annotator") or "")
+    of_second = None if value is None else value - 1
+    of_first = None if value is None else 2 - value
+    return [Judged(pair, of_second, by), Judged(pair.turned(), of_first, by)]
 
 
 def _one(records: Sequence[Record], name: str) -> None:

@@ -124,7 +124,10 @@ PAIR, SINGLE = Case.of("Why?", "a", "b"), Case.of("Why?", "a")
 
 @pytest.mark.parametrize(
     ("case", "decision"),
-    [*((PAIR, d) for d in ("first", "second", "tie", None)), *((SINGLE, d) for d in (1, 9.5, 10))],
+    [
+        *((PAIR, d) for d in ("first", "second", "tie", 1.0, 0, 0.25, None)),
+        *((SINGLE, d) for d in (1, 9.5, 10, None)),
+    ],
 )
 def test_decisions_on_what_was_asked_pass(case, decision):
     verdict = Verdict(decision, text="so")
@@ -134,7 +137,7 @@ def test_decisions_on_what_was_asked_pass(case, decision):
 @pytest.mark.parametrize(
     ("case", "decision"),
     [
-        *((PAIR, d) for d in (1.0, 0, True, "A", "", "First")),
+        *((PAIR, d) for d in (1.5, -0.1, float("nan"), float("inf"), True, "A", "", "First")),
         *((SINGLE, d) for d in ("first", "tie", 0.9, 10.1, float("nan"), float("inf"), True)),
     ],
 )

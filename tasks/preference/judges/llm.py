@@ -1,36 +1,56 @@
-"""The `llm` judge: a language model behind an OpenAI-compatible endpoint."""
+"""The `llm` judge: a language model, at an OpenAI-compatible endpoint or on this machine."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.chat import Chat, ChatConfig
+from pydantic import Field, field_validator
+
+from harness.chat import Chat, ChatConfig, plain_address
 from harness.judges import Case, Identity, Judge, Verdict
 from harness.schema import Strict, digest
+from tasks.preference.judges.local import LocalChat, setting_model, weights_name
 from tasks.preference.judges.prompts import open_prompt
 
 
 class LlmConfig(ChatConfig):
-    """The endpoint, and what it is asked."""
+    """The model, where it is, and what it is asked."""
 
+    base_url: str = ""
+    """Address of an endpoint up to and without `/chat/completions`; empty: the model is asked on
+    this machine."""
+    model: str = Field(min_length=1)
+    """The model's name at the endpoint; without one an embedded name, a folder or a hub name."""
     prompt: str = "mt-bench-pair"
     """`mt-bench-pair`, `mt-bench-single`, or a file with a prompt of AlpacaEval's format."""
 
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, url: str) -> str:
+        return plain_address(url) if url else url
+
 
 class Llm(Judge):
-    """A language model at an OpenAI-compatible endpoint, its verdict read by rule."""
+    """A language model, at an OpenAI-compatible endpoint or here; its verdict is read by rule."""
 
     Config = LlmConfig
 
     def __init__(self, name: str, config: Strict, folder: Path) -> None:
         super().__init__(name, config, folder)
         assert isinstance(config, LlmConfig)
-        self._model = config.model
         self._max_tokens = config.max_tokens
         self._prompt = open_prompt(config.prompt)
-        self._chat = Chat(config, folder)
+        self._chat: Chat | LocalChat
+        if config.base_url:
+            self._model = config.model
+            self._chat = Chat(config, folder)
+            return
+        with setting_model(name, " A model at an endpoint takes base_url."):
+            self._chat = LocalChat(config.model, config.max_tokens, folder)
+        self._model = weights_name(config.model, self._chat.weights)
 
     def identity(self) -> Identity:
-        """The address is no part of it: the same model may be served from anywhere."""
+        """The address is no part of it: the same model may be served from anywhere. A local model
+        is its name and weights."""
         prompt = digest([self._prompt.hash(), self._max_tokens])
         return Identity(self.name, self._model, prompt)
 

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.judges import Case, verdicts
+from harness.records import read_records
 from harness.scoring import by_category, clusters
+from tasks.preference.judges.recorded import Recorded, RecordedConfig
 from tasks.preference.length_control import length_controlled
-from tasks.preference.recorded import read_reviews
-from tasks.preference.win_rate import Comparison, metrics, preference, shares
+from tasks.preference.win_rate import Comparison, judgement, metrics, preference, shares
 
 DATA = (
     Path(__file__).parents[4] / "shared" / "data" / "preference" / "vicuna80_answers_gpt4_reviews"
@@ -18,11 +20,41 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def judge(other: str) -> Recorded:
+    sides = ",".join(str(DATA / f"answer_{name}.jsonl") for name in (other, "vicuna-13b"))
+    config = RecordedConfig.model_validate(
+        {
+            "reviews": str(DATA / f"review_{other}_vicuna-13b.jsonl"),
+            "questions": str(DATA / "question.jsonl"),
+            "answers": sides,
+        }
+    )
+    return Recorded("recorded", config, DATA)
+
+
+def answers(model: str) -> dict[str, str]:
+    records = read_records(DATA / f"answer_{model}.jsonl")
+    return {record.fields["question_id"]: record.fields["text"] for record in records}
+
+
 def read(other: str, turned: bool = False) -> list[Comparison]:
     """A model against vicuna-13b, with whom each was reviewed; turned: vicuna-13b against it."""
-    sides = [DATA / f"answer_{name}.jsonl" for name in (other, "vicuna-13b")]
-    reviews = DATA / f"review_{other}_vicuna-13b.jsonl"
-    return read_reviews([reviews], DATA / "question.jsonl", *(sides[::-1] if turned else sides))
+    questions = {r.fields["question_id"]: r.fields for r in read_records(DATA / "question.jsonl")}
+    first, second = answers(other), answers("vicuna-13b")
+    cases = [Case.of(row["text"], first[key], second[key]) for key, row in questions.items()]
+    found = verdicts(judge(other), cases)
+    own, baseline = (second, first) if turned else (first, second)
+    return [
+        Comparison(
+            str(key),
+            row["text"],
+            own[key],
+            baseline[key],
+            [judgement(verdict.decision, not turned)],
+            row["category"],
+        )
+        for (key, row), verdict in zip(questions.items(), found, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +77,23 @@ def test_recorded_pairs_have_the_win_rates_of_their_score_pairs(model, wins, tie
     assert rate.low < rate.value < rate.high and rate.n == 80
     assert found["delta_win_rate"].value == pytest.approx((wins - losses) / 80)
     assert found["failed"].value == 0 and found["agreement"].n == 0
+
+
+def test_the_order_that_was_not_reviewed_is_not_made_up():
+    first, second = answers("gpt35"), answers("vicuna-13b")
+    texts = {
+        r.fields["question_id"]: r.fields["text"] for r in read_records(DATA / "question.jsonl")
+    }
+    cases = [Case.of(texts[key], second[key], first[key]) for key in texts]
+    assert {(v.decision, v.reason) for v in verdicts(judge("gpt35"), cases)} == {
+        (None, "no judgement in this order")
+    }
+
+
+def test_the_reviewers_are_the_identity():
+    assert judge("gpt35").identity().model == (
+        "gpt-4-0328-coding, gpt-4-0328-generic, gpt-4-0328-math"
+    )
 
 
 def test_categories_of_a_recorded_pair():
