@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from harness.errors import DataError
 from harness.files import write_atomic
 from harness.models import loading
 from harness.models.causal_lm import CausalLM
-from harness.schema import Cost, canonical_json
+from harness.schema import Cost
 from harness.store import JsonRow
 from harness.training import Fit, Stage
 from methods.poir.choice import pair
@@ -22,6 +23,9 @@ from methods.poir.config import PoirConfig
 from methods.poir.scoring import Question
 from methods.poir.step import collate, examples, pair_loss
 
+CANDIDATE = ("score", "good", "bad", "dropped", "prompt", "text")
+"""What is shown of a candidate, in this order."""
+DIGITS = 4
 CHECKPOINT = "checkpoint"
 AT_USE = {"temperature", "top_p"}
 """What a rewriter is used with, on which its training does not depend."""
@@ -120,5 +124,25 @@ def _total(costs: Sequence[Cost]) -> Cost:
     )
 
 
-def _write(path: Path, rows: Sequence[JsonRow]) -> None:
-    write_atomic(path, "".join(canonical_json(row) + "\n" for row in rows))
+def readable(history: JsonRow) -> Iterator[JsonRow]:
+    """A prompt's history as rows for people: one per time that it was rewritten, short numbers."""
+    for number, each in enumerate(history["rounds"], start=1):
+        yield {
+            "prompt": history["prompt"],
+            "time": number,
+            "rewritten": each["rewritten"],
+            "decision": each["decision"],
+            "candidates": [
+                {key: _short(one[key]) for key in CANDIDATE if key in one}
+                for one in each["candidates"]
+            ],
+        }
+
+
+def _short(value: Any) -> Any:
+    return round(value, DIGITS) if isinstance(value, float) else value
+
+
+def _write(path: Path, histories: Sequence[JsonRow]) -> None:
+    rows = (row for history in histories for row in readable(history))
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

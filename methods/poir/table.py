@@ -32,7 +32,7 @@ RATES = (3e-5, 1e-4, 3e-4)
 LONG = {"train.lr": 3e-4, "train.epochs": 10.7}
 """200 steps at three times the rate."""
 GREEDY = {"rewriting.temperature": 0}
-LONGER = ({}, {"train.lr": 3e-4}, {"train.epochs": 10.7}, LONG)
+LONGER: tuple[dict[str, float], ...] = ({}, {"train.lr": 3e-4}, {"train.epochs": 10.7}, LONG)
 """From the lab's own setting to too much of it."""
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -184,7 +184,7 @@ def scores(
     from harness.registry import load
     from harness.store import load_rows
 
-    histories = load_rows(checkpoint / "collection-1.jsonl")
+    histories = [row for row in load_rows(checkpoint / "collection-1.jsonl") if row["time"] == 1]
     kind = resolve(load("tasks", TASK).card.options["kind"])
     model: Any = loading.load(loading.resolve("lab/errands"), "causal-lm")
     rows = load("datasets", "lab/errands-prompts").rows()
@@ -193,7 +193,7 @@ def scores(
     said = iter(
         model.generate([f"{c['prompt']} =" for _, some in prompts for c in some], max_new_tokens=32)
     )
-    truths = {"right": [], "kept": []}
+    truths: dict[str, list[list[bool]]] = {"right": [], "kept": []}
     for prompt, some in prompts:
         truths["right"].append([next(said) == wanted[prompt] for _ in some])
         truths["kept"].append([kind(prompt, c["prompt"]) in ("good", "vague") for c in some])
@@ -204,7 +204,7 @@ def scores(
 
 
 def _distinct(history: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    scored = [c for c in history["rounds"][0]["candidates"] if c["score"] is not None]
+    scored = [c for c in history["candidates"] if c["score"] is not None]
     return list({c["prompt"]: c for c in scored}.values())
 
 
