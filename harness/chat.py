@@ -28,6 +28,7 @@ HOPELESS = {401, 402, 403, 404, 405}
 
 Conversation = Sequence[Mapping[str, str]]
 """Messages with `role` and `content`, as the endpoint takes them."""
+Sampling = Mapping[str, float]
 
 
 class ChatConfig(Strict):
@@ -121,7 +122,7 @@ class KeptAnswers:
 
 
 class Chat:
-    """Asks one model at one endpoint, at temperature 0.
+    """Asks one model at one endpoint, at temperature 0 unless told otherwise.
 
     Answers are kept in `folder`, each as it comes: what is known is not asked again, also after a
     kill. Failures are not kept.
@@ -137,12 +138,19 @@ class Chat:
         self._key = _key(config.key_variable)
         self._kept = KeptAnswers(folder)
 
-    def answers(self, conversations: Sequence[Conversation]) -> list[Answer]:
+    def answers(
+        self, conversations: Sequence[Conversation], sampling: Sequence[Sampling] | None = None
+    ) -> list[Answer]:
         """The answer to each conversation, in their order; equal ones are asked once.
+
+        Args:
+            sampling: for each conversation `temperature`, `top_p`, `seed` and the like, as the
+                endpoint takes them; without it the temperature is 0.
 
         Raises `HarnessError` where the endpoint refuses the key, the model or the address.
         """
-        bodies = [self._body(conversation) for conversation in conversations]
+        settings = sampling or [{"temperature": 0}] * len(conversations)
+        bodies = [self._body(*each) for each in zip(conversations, settings, strict=True)]
         keys = [hashlib.sha256(self.url.encode() + b"\n" + body).hexdigest() for body in bodies]
         found = {key: Answer(text) for key, text in self._kept.read().items()}
         missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in found}
@@ -152,8 +160,8 @@ class Chat:
             found[key] = answer
         return [found[key] for key in keys]
 
-    def _body(self, conversation: Conversation) -> bytes:
-        settings = {"temperature": 0, "max_tokens": self.config.max_tokens}
+    def _body(self, conversation: Conversation, sampling: Sampling) -> bytes:
+        settings = {**sampling, "max_tokens": self.config.max_tokens}
         messages = [dict(message) for message in conversation]
         body = {"model": self.config.model, "messages": messages, **settings}
         return json.dumps(body, sort_keys=True).encode()

@@ -14,6 +14,7 @@ from harness.store import JsonRow
 from harness.training import Fit
 from methods.poir.choice import best, unusable
 from methods.poir.config import Collect
+from methods.poir.sampling import Sample, sampler
 from methods.poir.scoring import Question, check_yes_no, scores
 
 PROMPT = ("prompt", "instruction", "question", "text")
@@ -82,12 +83,13 @@ def collected(
     """
     if settings.score == "yes-no":
         check_yes_no(models.scorer)
-    models.rewriter.batch_size = settings.batch_size
+    sample = sampler(models.rewriter, rewriting, settings, fit.folder / "samples")
 
     def collect(part: Sequence[Question], start: int) -> list[JsonRow]:
-        return _collect(models, part, rewriting, settings, digest([fit.seed, dict(inputs), start]))
+        seed = digest([fit.seed, dict(inputs), start])
+        return _collect(sample, models.scorer, part, rewriting, settings, seed)
 
-    apart = {"pairs", "margin", "limit"}
+    apart = {"pairs", "margin", "limit", "endpoint", "endpoint_key"}
     key = {
         **inputs,
         "questions": digest([list(each) for each in asked]),
@@ -101,9 +103,14 @@ def collected(
 
 
 def _collect(
-    models: Models, asked: Sequence[Question], rewriting: Rewriting, settings: Collect, seed: str
+    sample: Sample,
+    scorer: CausalLM,
+    asked: Sequence[Question],
+    rewriting: Rewriting,
+    settings: Collect,
+    seed: str,
 ) -> list[JsonRow]:
-    own = scores(models.scorer, asked, [[each.prompt] for each in asked], settings)
+    own = scores(scorer, asked, [[each.prompt] for each in asked], settings)
     states = [
         _State(each, each.prompt, of_prompt.score, of_prompt.score)
         for each, (of_prompt,) in zip(asked, own, strict=True)
@@ -111,8 +118,8 @@ def _collect(
     active = states
     for number in range(settings.recirculations):
         drawn = int(digest([seed, number]), 16) >> 1
-        _sample(models.rewriter, active, rewriting, settings, drawn)
-        _score(models.scorer, active, settings)
+        _note(sample([state.now for state in active], drawn), active, rewriting, settings)
+        _score(scorer, active, settings)
         last = number + 1 == settings.recirculations
         active = [state for state in active if _goes_on(state, settings, last)]
         if not active:
@@ -123,18 +130,10 @@ def _collect(
     ]
 
 
-def _sample(
-    model: CausalLM, states: Sequence[_State], rewriting: Rewriting, settings: Collect, seed: int
+def _note(
+    said: Sequence[str], states: Sequence[_State], rewriting: Rewriting, settings: Collect
 ) -> None:
-    """A new round of candidates for each state."""
-    said = model.generate(
-        model.prompt_texts([rewriting.filled(state.now) for state in states]),
-        max_new_tokens=rewriting.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        samples=settings.candidates,
-        seed=seed,
-    )
+    """A new round of candidates for each state, from what was sampled."""
     for index, state in enumerate(states):
         texts = said[index * settings.candidates : (index + 1) * settings.candidates]
         candidates: list[dict[str, Any]] = []

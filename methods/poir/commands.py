@@ -45,12 +45,24 @@ def rewrite(
         )
     if temperature is not None:
         rewriting = rewriting.model_copy(update={"temperature": temperature})
-    prompts = _of_file(file, field) if file else [prompt or sys.stdin.read().strip()]
-    if not all(prompts):
+    prompts = _of_file(file, field) if file else [_said() if prompt is None else prompt]
+    if not (prompts and all(each.strip() for each in prompts)):
         raise HarnessError("the prompt is empty.")
     found = rewritten(loading.load(checkpoint, "causal-lm"), rewriting, prompts, seed)
     for before, after in zip(prompts, found, strict=True):
         typer.echo(canonical_json({"prompt": before, "rewrite": after}) if file else after)
+
+
+def _said() -> str:
+    """The prompt of the standard input."""
+    from harness.errors import DataError
+
+    try:
+        return sys.stdin.buffer.read().decode().strip()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"standard input: no UTF-8 (byte {error.start + 1}), give the prompt as UTF-8."
+        ) from None
 
 
 def _of_file(file: Path, field: str | None) -> list[str]:

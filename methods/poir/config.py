@@ -70,6 +70,13 @@ class Collect(Strict):
     """`best`: the best rewrite chosen, the worst rejected; `random`: any two of them (control)."""
     batch_size: int = Field(64, ge=1)
     """Texts that are sampled at once."""
+    endpoint: str = ""
+    """Address of an OpenAI-compatible server of the initial model (`vllm serve MODEL`:
+    http://localhost:8000/v1) that samples in place of the model in memory; of one round alone."""
+    endpoint_model: str = ""
+    """The model's name there."""
+    endpoint_key: str = ""
+    """Environment variable that holds the server's key."""
 
 
 class LossSettings(Strict):
@@ -84,8 +91,21 @@ class LossSettings(Strict):
 class RewriterConfig(MethodConfig):
     """A model that rewrites prompts."""
 
+    reasoning: Literal["hint", "explicit"] = "hint"
+    """Where it goes: `hint` weaves the steps into the prompt; `explicit` writes them before it,
+    asked for by another template where that is not given, and only the prompt goes on."""
     rewriting: Rewriting = Rewriting(template=HINT)
     """What the rewriter is asked, and how it is sampled when it is used."""
+
+    @property
+    def asked(self) -> Rewriting:
+        """`rewriting` as `reasoning` has it."""
+        if self.reasoning == "hint":
+            return self.rewriting
+        changed = {"after": self.rewriting.after or EXPLICIT_MARK}
+        if self.rewriting.template == HINT:
+            changed["template"] = EXPLICIT
+        return self.rewriting.model_copy(update=changed)
 
 
 class PoirConfig(RewriterConfig):

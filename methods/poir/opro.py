@@ -12,7 +12,7 @@ from harness.store import JsonRow
 from harness.training import Fit
 from methods.poir.collect import questions
 from methods.poir.config import OproConfig
-from methods.poir.scoring import Question, scores
+from methods.poir.scoring import Question, filled, scores
 
 HISTORY = "proposals.jsonl"
 DIGITS = 3
@@ -22,7 +22,7 @@ def search(fit: Fit, config: OproConfig) -> None:
     """Find the text that gives training prompts the highest mean score; no weights change."""
     asked = questions(fit.rows, fit.dataset, config.collect)
     chosen = random.Random(fit.seed).sample(asked, min(config.prompts, len(asked)))
-    history = _tried(fit, config, chosen, ["", *config.start], [])
+    history = _tried(fit, config, chosen, ["", *map(_plain, config.start)], [])
     for step in range(config.steps):
         fit.report("proposals", step, config.steps, {"score": _best(history)["score"]})
         history += _tried(fit, config, chosen, _proposals(fit, config, history, step), history)
@@ -45,7 +45,7 @@ def around(config: OproConfig, text: str, prompt: str) -> str:
     """The new prompt that a text and a prompt make; the prompt alone where the text is empty."""
     if not text:
         return prompt
-    return config.around.replace("{text}", text).replace("{prompt}", prompt)
+    return filled(config.around, text=text, prompt=prompt)
 
 
 def shown(config: OproConfig, history: Sequence[JsonRow]) -> str:
@@ -60,7 +60,7 @@ def _best(history: Sequence[JsonRow]) -> JsonRow:
 
 def _proposals(fit: Fit, config: OproConfig, history: Sequence[JsonRow], step: int) -> list[str]:
     """New texts of the model."""
-    asked = config.template.replace("{history}", shown(config, history))
+    asked = filled(config.template, history=shown(config, history))
     key = {"asked": asked, "config": config.model_dump(mode="json"), "seed": fit.seed, "step": step}
 
     def propose(_: Sequence[int], __: int) -> list[JsonRow]:
@@ -74,8 +74,12 @@ def _proposals(fit: Fit, config: OproConfig, history: Sequence[JsonRow], step: i
         return [{"texts": texts}]
 
     (row,) = fit.mapped("proposals", key, [step], propose)
-    # A prompt's place in a proposal is ours to fill.
-    return [text.replace("{prompt}", "").strip() for text in row["texts"]]
+    return [_plain(text) for text in row["texts"]]
+
+
+def _plain(text: str) -> str:
+    """A text without a place for the prompt: that is ours to set."""
+    return text.replace("{prompt}", "").strip()
 
 
 def _tried(
@@ -89,7 +93,11 @@ def _tried(
     known = {row["text"] for row in history}
     new = [text for text in dict.fromkeys(texts) if text not in known]
     prompts = [[around(config, text, each.prompt) for text in new] for each in asked]
-    key = {"prompts": digest(prompts), "collect": config.collect.model_dump(mode="json")}
+    key = {
+        "questions": digest([list(each) for each in asked]),
+        "prompts": digest(prompts),
+        "collect": config.collect.model_dump(mode="json"),
+    }
 
     def score(some: Sequence[int], _: int) -> list[JsonRow]:
         found = scores(

@@ -86,7 +86,7 @@ class PoirUntrained(Method):
 
     def generation(self) -> Mapping[str, Any]:
         """How it rewrites."""
-        return {"rewriting": self.config.rewriting.model_dump(mode="json")}
+        return {"rewriting": self.config.asked.model_dump(mode="json")}
 
     def fit(self, fit: "Fit") -> None:
         """Nothing to train."""

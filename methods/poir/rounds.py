@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from harness import processes
-from harness.errors import DataError
+from harness.errors import DataError, HarnessError
 from harness.files import write_atomic
 from harness.models import loading
 from harness.models.causal_lm import CausalLM
@@ -35,6 +35,11 @@ COLLECTION = "collection.jsonl"
 
 def train(fit: Fit, config: PoirConfig) -> None:
     """All rounds; the model is then the last one's, and its checkpoint says how it rewrites."""
+    if config.collect.endpoint and config.rounds > 1:
+        raise HarnessError(
+            "collect.endpoint serves the initial model, which later rounds no longer sample from: "
+            "set rounds=1, or sample in memory."
+        )
     asked = questions(fit.rows, fit.dataset, config.collect)
     order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(fit.seed)).tolist()
     stages: list[Stage] = []
@@ -49,7 +54,7 @@ def train(fit: Fit, config: PoirConfig) -> None:
 
     def save(folder: Path) -> None:
         fit.model.save(folder)
-        config.rewriting.write(folder)
+        config.asked.write(folder)
         for number, stage in enumerate(stages, start=1):
             shutil.copyfile(stage.folder / COLLECTION, folder / f"collection-{number}.jsonl")
 
@@ -81,7 +86,7 @@ def _round(
             stage.model = loading.load(start, fit.model.role)
         models = Models(stage.model, initial)
         made_by = {"rewriter": inputs["from"], "round": number}
-        history = collected(stage, models, asked, config.rewriting, config.collect, made_by)
+        history = collected(stage, models, asked, config.asked, config.collect, made_by)
         if processes.is_main():
             _write(stage.folder / COLLECTION, history)
         _train(stage, initial, history, config)
@@ -100,7 +105,7 @@ def _train(stage: Fit, initial: CausalLM, history: Sequence[JsonRow], config: Po
             f"{config.train.batch_size}: look at {stage.folder / COLLECTION}; give more prompts, "
             "lower collect.margin or train.batch_size, or raise collect.temperature."
         )
-    rows = examples(stage, initial, pairs, config.rewriting, config.train.micro_batch)
+    rows = examples(stage, initial, pairs, config.asked, config.train.micro_batch)
     tokens = sum(len(row.chosen.answer) for row in rows) / len(rows)
     step = pair_loss(config.loss, tokens)
     stage.train(rows, collate(stage.model), step, config.train, _adapters(stage.model))

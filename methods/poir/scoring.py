@@ -1,5 +1,6 @@
 """How good a prompt is by the model's own logits."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,12 +66,19 @@ def _asked(
 ) -> list[tuple[str, str, str]]:
     """Each prompt's text with the two answers that are compared."""
     if settings.score == "yes-no":
-        whole = settings.question.replace("{prompt}", question.prompt)
-        return [(whole.replace("{rewrite}", prompt), YES, NO) for prompt in prompts]
+        asked = settings.question
+        return [
+            (filled(asked, prompt=question.prompt, rewrite=prompt), YES, NO) for prompt in prompts
+        ]
     return [
-        (settings.response.replace("{prompt}", prompt), question.good, question.bad)
+        (filled(settings.response, prompt=prompt), question.good, question.bad)
         for prompt in prompts
     ]
+
+
+def filled(template: str, **values: str) -> str:
+    """A template with its fields filled; braces of the values' own stay as they are."""
+    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)
 
 
 def combined(good: float, bad: float, settings: Collect) -> float:
