@@ -54,11 +54,14 @@ class Verdict:
     decision: None where there is none: the judgement failed and is counted, never scored.
     reason: why it failed, on one line.
     text: all that the judge wrote.
+    ordered: whether it is of the answers in the order shown; some files of judgements do not say in
+        which they were.
     """
 
     decision: Decision | None
     reason: str = ""
     text: str = ""
+    ordered: bool = True
 
 
 @dataclass(frozen=True)

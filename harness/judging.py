@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from harness import processes
+from harness.errors import HarnessError
 from harness.files import write_atomic
 from harness.judges import Case, Judge, verdicts
 from harness.plan import Scored
@@ -16,8 +17,8 @@ from harness.task import Prediction
 def judged(scored: Scored, predictions: Sequence[Prediction], store: Store) -> list[Prediction]:
     """Predictions with the verdicts on their cases in `details`; as they are without a judge.
 
-    Verdicts that are all there are kept in the store. Where one failed the judge is asked again,
-    next time: what it keeps itself of the others is its own affair.
+    Verdicts are kept in the store, and nobody is asked twice; where one failed the judge is asked
+    again next time.
     """
     if scored.judge is None:
         return list(predictions)
@@ -35,12 +36,16 @@ def judged(scored: Scored, predictions: Sequence[Prediction], store: Store) -> l
 def _verdicts(judge: Judge, cases: Sequence[Case], store: Store) -> list[dict[str, Any]]:
     inputs = {"judge": asdict(judge.identity()), "cases": digest([asdict(case) for case in cases])}
     path = store.folder("verdicts", inputs) / "rows.jsonl"
-    known = load_rows(path) if path.exists() else []
-    if len(known) == len(cases) and all(row.get("decision") is not None for row in known):
+    known = load_rows(path) if path.exists() else [{}] * len(cases)
+    if len(known) != len(cases):
+        raise HarnessError(f"{path}: {len(known)} rows for {len(cases)} cases: remove it.")
+    asked = [i for i, row in enumerate(known) if row.get("decision") is None]
+    if not asked:
         return known
     processes.wait()  # nobody replaces what another one has not looked at
     if processes.is_main():
-        rows = [asdict(verdict) for verdict in verdicts(judge, cases)]
-        write_atomic(path, "".join(canonical_json(row) + "\n" for row in rows))
+        found = verdicts(judge, [cases[i] for i in asked])
+        rows = dict(enumerate(known)) | dict(zip(asked, map(asdict, found), strict=True))
+        write_atomic(path, "".join(canonical_json(row) + "\n" for row in rows.values()))
     processes.wait()
     return load_rows(path)

@@ -1,6 +1,7 @@
 """Outputs that were made elsewhere: read from a file, matched to a task's items, scored."""
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,17 @@ METHOD = "outputs"
 """What an entry says in place of a method."""
 
 FIELDS = (
-    *("output", "outputs", "prediction", "hypothesis", "translation", "answer", "response"),
-    "text",
+    *("res", "output", "outputs", "prediction", "hypothesis", "translation", "answer", "response"),
+    *("text", "choices.0.turns"),
 )
-"""Where a record's output is looked for when no field is named."""
+"""Where a record's output is looked for when no field is named: the first that is there. BPO writes
+its own (`res`) into rows that have an annotator's `output`; FastChat's are a list of turns."""
 
-IDS = ("id", "question_id")
+IDS = ("id", "question_id", "idx")
 """Where a record says which item it answers."""
+
+ASKED = ("prompt", "instruction")
+"""Where a record without an id repeats the prompt that it answers."""
 
 Said = list[str]
 """The answers to the requests of one item; mostly one."""
@@ -126,10 +131,20 @@ def read_outputs(
             if len(texts) != asked:
                 raise DataError(
                     f"{record.place}: item '{item.id}' asks {asked} times, but there are "
-                    f"{len(texts)} outputs: give a list of one per request, in their order."
+                    f"{len(texts)} outputs: {_fix(scored, len(texts), asked)}."
                 )
             systems.setdefault(system, []).append(Prediction(item.id, tuple(texts), details))
     return systems
+
+
+def _fix(scored: Scored, given: int, asked: int) -> str:
+    """What to do where a record has another number of outputs than its item asks for."""
+    if given > asked == 1:
+        return "name the one to score by --field, as outputs.0"
+    general = "give a list of one per request, in their order"
+    if given == 1 and scored.task.card.options.get("baseline") == "":
+        return f"{general}, or the file of the answers to compare with by --option baseline=FILE"
+    return general
 
 
 def _records(file: Path) -> list[Record]:
@@ -146,13 +161,17 @@ def _records(file: Path) -> list[Record]:
 def matched(file: Path, items: Sequence[Item], limit: int | None = None) -> list[Record]:
     """The records of a file of outputs in the order of the items.
 
-    By the items' ids, where one of them names an item; else in the file's order.
+    By the items' ids, where one of them names an item; else by the prompts that they repeat, where
+    all items' are among them; else in the file's order.
     """
     records = _records(file)
     ids = [_id(record) for record in records]
     if {item.id for item in items}.isdisjoint(ids):
+        if answering := _by_prompt(records, items):
+            return answering
         chosen = list(records[:limit])
         _check_count(file, len(chosen), items)
+        _check_prompts(chosen, items)
         return chosen
     named: dict[str, Record] = {}
     for name, record in zip(ids, records, strict=True):
@@ -175,6 +194,35 @@ def _id(record: Record) -> str | None:
     return next((str(value) for value in found if not is_missing(value)), None)
 
 
+def _by_prompt(records: Sequence[Record], items: Sequence[Item]) -> list[Record] | None:
+    """The records that repeat the items' prompts; of equal prompts each its own, in their order."""
+    found: dict[str | None, list[Record]] = {}
+    for record in reversed(records):
+        found.setdefault(_asked(record), []).append(record)
+    found.pop(None, None)
+    prompts = [item.inputs.get("prompt") for item in items]
+    if any(count > len(found.get(prompt, ())) for prompt, count in Counter(prompts).items()):
+        return None
+    return [found[prompt].pop() for prompt in prompts]
+
+
+def _check_prompts(records: Sequence[Record], items: Sequence[Item]) -> None:
+    """Raises `DataError` where a record in an item's place answers another item's prompt."""
+    prompts = [item.inputs.get("prompt") for item in items]
+    known = set(prompts) - {None}
+    for record, item, prompt in zip(records, items, prompts, strict=True):
+        if (asked := _asked(record)) in known and asked != prompt:
+            raise DataError(
+                f"{record.place}: answers another prompt than item '{item.id}', which stands in "
+                "its place: give the records of all items, in their order or with their 'id'."
+            )
+
+
+def _asked(record: Record) -> str | None:
+    found = (record.fields.get(name) for name in ASKED)
+    return next((value for value in found if isinstance(value, str)), None)
+
+
 def _check_count(file: Path, count: int, items: Sequence[Item]) -> None:
     if count != len(items):
         raise DataError(
@@ -193,7 +241,7 @@ def outputs_in(record: Record, field: str | None = None) -> Mapping[str, Said]:
 
 
 def _usual_field(record: Record) -> str:
-    found = [name for name in FIELDS if name in record.fields]
+    found = [name for name in FIELDS if name.partition(".")[0] in record.fields]
     if not found:
         raise DataError(
             f"{record.place}: no output: none of {', '.join(FIELDS)} is there. Give --field; "
@@ -203,11 +251,14 @@ def _usual_field(record: Record) -> str:
 
 
 def _value(record: Record, field: str) -> Any:
-    """What stands under a column of that name, else under the dotted path."""
+    """What stands under a column of that name, else under the dotted path: `choices.0.turns`."""
     if field in record.fields:
         return record.fields[field]
     value: Any = record.fields
     for part in field.split("."):
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+            continue
         if not isinstance(value, Mapping) or part not in value:
             known = list(map(str, value)) if isinstance(value, Mapping) else []
             has = f"It has: {', '.join(known)}." if known else ""

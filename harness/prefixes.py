@@ -5,19 +5,28 @@ its ancestors alone and stands at its depth. One forward pass then gives log p(t
 every node, as exact as a pass per text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.losses import at_head, token_log_probs
+from harness.errors import HarnessError
+from harness.losses import at_head, token_log_probs, unwrapped
 from harness.models.causal_lm import DELIMITER, CausalLM
 
 NODES = 8192
 """Nodes of the trees that are run as one batch, padding included."""
+
+WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")
+"""How far back some architectures see, by config field; a mask of our own knows nothing of it."""
+
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
+"""Mean difference between a tree's log-probabilities and those of a pass per text, by dtype."""
+HALF_TOLERANCE = 0.2
 
 Ids = NDArray[np.int64]
 
@@ -77,7 +86,15 @@ def tree_log_probs(module: nn.Module, trees: Sequence[PrefixTree]) -> list[Tenso
 
     Returns:
         Per tree fp32 [nodes], zero at first tokens.
+
+    Raises:
+        HarnessError: where the model does not read trees, see `check_reads_trees`.
     """
+    check_reads_trees(module, max(int(tree.depth.max()) for tree in trees))
+    return _log_probs(module, trees)
+
+
+def _log_probs(module: nn.Module, trees: Sequence[PrefixTree]) -> list[Tensor]:
     inputs, parents = _batch(trees, next(module.parameters()))
     chosen = parents >= 0
     rows = torch.arange(len(trees), device=parents.device)[:, None].expand_as(parents)
@@ -90,6 +107,65 @@ def tree_log_probs(module: nn.Module, trees: Sequence[PrefixTree]) -> list[Tenso
     log_probs = at_head(module, inputs, project)
     found = log_probs.new_zeros(parents.shape).masked_scatter(chosen, log_probs)
     return [row[: len(tree.tokens)] for row, tree in zip(found, trees, strict=True)]
+
+
+_reads_trees: WeakSet[nn.Module] = WeakSet()
+"""Models that were tried."""
+
+
+def check_reads_trees(module: nn.Module, depth: int) -> None:
+    """Raise `HarnessError` where a model does not see and number the tokens that it is told to.
+
+    It is tried on a small tree, once: recurrent models, biases by distance and other kinds of
+    attention read one sequence alone. A limited view back is no hindrance up to its length.
+
+    Args:
+        depth: tokens before the last one of the longest text.
+    """
+    config = unwrapped(module).config.get_text_config()
+    kind = config.model_type
+    for name in WINDOWS:
+        window = getattr(config, name, None)
+        if window and depth >= window:
+            raise HarnessError(
+                f"{kind}: a text of {depth + 1} tokens is longer than this model sees back "
+                f"({name} {window}), which scoring many texts at once does not know: shorten the "
+                "texts, or take a model without it."
+            )
+    if module in _reads_trees:
+        return
+    try:
+        difference = _difference_from_plain(module)
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise HarnessError(
+            f"{kind}: does not take a mask and positions of its own ({reason}), which scoring many "
+            "texts at once needs: take another architecture, such as Llama or Qwen."
+        ) from None
+    parameter = next(module.parameters())
+    if not difference <= TOLERANCE.get(parameter.dtype, HALF_TOLERANCE):
+        raise HarnessError(
+            f"{kind}: reads many texts at once otherwise than one by one (log-probabilities differ "
+            f"by {difference:.2g}): take another architecture, such as Llama or Qwen."
+        )
+    _reads_trees.add(module)
+
+
+@torch.no_grad()
+def _difference_from_plain(module: nn.Module) -> float:
+    """Mean difference of log-probabilities between a small tree and a pass per text."""
+    texts = [[1, 2, 3, *range(1, 13)], [1, 2, 3, 2, 2, 1, 3], [1, 3, 1]]
+    vocabulary = unwrapped(module).config.get_text_config().vocab_size
+    texts = [[token % vocabulary for token in text] for text in texts]
+    tree = prefix_tree(texts)
+    (found,) = _log_probs(module, [tree])
+    differences = []
+    for text, path in zip(texts, tree.paths, strict=True):
+        ids = torch.tensor([text], device=found.device)
+        logits = module(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        plain = logits.log_softmax(-1).gather(1, ids[0, 1:, None]).squeeze(1)
+        differences.append((found[torch.from_numpy(path[1:]).to(found.device)] - plain).abs())
+    return float(torch.cat(differences).mean())
 
 
 def _batch(trees: Sequence[PrefixTree], like: Tensor) -> tuple[dict[str, Any], Tensor]:
@@ -135,12 +211,13 @@ def mean_log_probs(
     )
     rows = [[next(encoded) for _ in group] for group in groups]
     kept = slice(None) if ends else slice(-1)
-    trees = [
-        prefix_tree([[*each.prompt.tolist(), *each.answer[kept].tolist()] for each in group])
-        for group in rows
-    ]
+    trees = {
+        i: prefix_tree([[*each.prompt.tolist(), *each.answer[kept].tolist()] for each in group])
+        for i, group in enumerate(rows)
+        if group
+    }
     found: list[list[float]] = [[] for _ in groups]
-    for batch in _batches([len(tree.tokens) for tree in trees]):
+    for batch in _batches({i: len(tree.tokens) for i, tree in trees.items()}):
         log_probs = tree_log_probs(model.module, [trees[i] for i in batch])
         for i, values in zip(batch, log_probs, strict=True):
             said = values.double().cpu().numpy()
@@ -151,10 +228,10 @@ def mean_log_probs(
     return found
 
 
-def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
+def _batches(sizes: Mapping[int, int]) -> Iterator[list[int]]:
     """Trees of similar size, together no more than what is read at once."""
     batch: list[int] = []
-    for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):
+    for i in sorted(sizes, key=lambda i: sizes[i]):
         if batch and sizes[i] * (len(batch) + 1) > NODES:
             yield batch
             batch = []

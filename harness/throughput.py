@@ -8,29 +8,65 @@ import gc
 import json
 import platform
 import resource
+import tempfile
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from tokenizers import Tokenizer, models
 from torch import nn
-from transformers import PreTrainedTokenizerFast, TrainerCallback
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+)
 from transformers.trainer_utils import SaveStrategy
 
 from harness.dataset import EmbeddedDataset
 from harness.method import MethodConfig
+from harness.models.causal_lm import CausalLM
 from harness.settings import TrainSettings
 from harness.store import Store
 from harness.training import Collate, Fit, Loss, make_trainer, prepare
 
-T = TypeVar("T")
+R = TypeVar("R", bound="Report")
 PACKAGES = ("torch", "transformers", "peft", "accelerate")
+LLAMAS: Mapping[str, Mapping[str, int]] = {
+    "7b": {"vocabulary": 32_000, "width": 4096, "inner": 11_008, "layers": 32, "heads": 32},
+    "tiny": {"vocabulary": 300, "width": 64, "inner": 128, "layers": 2, "heads": 2},
+}
+"""Llama-2-7B by its config, and one for a CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What every measurement reports. Rates are of the median step after the warm-up."""
+
+    size: str
+    device: str
+    versions: dict[str, str]
+    seconds_per_step: float
+    peak_memory_gib: float
+    losses: list[float]
+    """Of every step."""
+
+    def cells(self, first: Any) -> Sequence[str]:
+        """Its own part of a row of the table, which memory and loss end."""
+        raise NotImplementedError
+
+    def row(self, first: Any) -> str:
+        """A row of a Markdown table, given the first row's report too."""
+        memory = f"{self.peak_memory_gib:.1f} GiB"
+        loss = f"{self.losses[0]:.3f} -> {self.losses[-1]:.3f}" if self.losses else "-"
+        return f"| {' | '.join((*self.cells(first), memory, loss))} |"
 
 
 class Clock(TrainerCallback):
@@ -81,6 +117,21 @@ def padding_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>")
 
 
+def random_llama(size: str, device: torch.device, dtype: torch.dtype) -> CausalLM:
+    """Random weights in a Llama's shape, one of `LLAMAS`."""
+    shape = LLAMAS[size]
+    config = LlamaConfig(
+        vocab_size=shape["vocabulary"],
+        hidden_size=shape["width"],
+        intermediate_size=shape["inner"],
+        num_hidden_layers=shape["layers"],
+        num_attention_heads=shape["heads"],
+        max_position_embeddings=8192,
+    )
+    module = random_weights(lambda: LlamaForCausalLM(config), device, dtype)
+    return CausalLM(module, padding_tokenizer())
+
+
 def now(device: torch.device) -> float:
     """Seconds, once the device has done what it was given."""
     if device.type == "cuda":
@@ -101,6 +152,13 @@ def synthetic_fit(model: Any, folder: Path, seed: int) -> Fit:
         inputs={},
         resolve=str,
     )
+
+
+@contextmanager
+def temporary_fit(model: Any, seed: int) -> Iterator[Fit]:
+    """Such a fit in a folder that is removed after it."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield synthetic_fit(model, Path(folder), seed)
 
 
 def timed_training(
@@ -152,31 +210,60 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def measure_each(
-    names: Sequence[str], measure: Callable[[str], T], row: Callable[[T, T], str]
-) -> str:
-    """What a measurement prints: a row per name, given the first report too, then all as JSON.
+def common(options: Namespace, clock: Clock) -> dict[str, Any]:
+    """What every report has of a training: the fields of `Report`."""
+    return {
+        "size": options.size,
+        "device": device_name(clock.device),
+        "versions": versions(),
+        "seconds_per_step": clock.step(options.warm_up),
+        "peak_memory_gib": peak_memory_gib(clock.device),
+        "losses": clock.losses,
+    }
+
+
+def measure_each(head: str, names: Sequence[str], measure: Callable[[str], R]) -> str:
+    """What a measurement prints: a table with a row per name, then all reports as JSON.
 
     Each begins with the memory of those before given back.
     """
-    reports: list[T] = []
+    reports: list[R] = []
     for name in names:
         reports.append(measure(name))
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    rows = "\n".join(row(report, reports[0]) for report in reports)
-    return f"{rows}\n\n{json.dumps([asdict(cast(Any, report)) for report in reports])}"
+    rows = "\n".join(report.row(reports[0]) for report in reports)
+    return f"{head}\n{rows}\n\n{json.dumps([asdict(report) for report in reports])}"
 
 
-def add_options(parser: ArgumentParser, rows: str, lr: float) -> None:
-    """Options that every measurement has; `rows` is what its different rows are called."""
+def make_parser(
+    method: str,
+    description: str | None,
+    sizes: Mapping[str, Any],
+    rows: tuple[str, int, int],
+    lr: float | None,
+) -> ArgumentParser:
+    """Options that every measurement has.
+
+    Args:
+        sizes: by name; the first is the default.
+        rows: what its rows are called, how many different ones there are, and how many a step has.
+        lr: None: the size's.
+    """
+    parser = ArgumentParser(prog=f"python -m methods.{method}.fullsize", description=description)
+    name, count, batch = rows
     add = parser.add_argument
+    add("--size", choices=sizes, default=next(iter(sizes)))
+    add(f"--{name}", type=int, default=count, help=f"different ones, in turn (default: {count})")
+    add("--batch-size", type=int, default=batch, help=f"{name} of a step (default: {batch})")
     add("--steps", type=int, default=12, help="optimizer steps (default: 12)")
     add("--warm-up", type=int, default=2, help="steps whose time does not count (default: 2)")
-    add("--lr", type=float, default=lr, help=f"learning rate (default: {lr:g})")
+    usual = "the size's" if lr is None else f"{lr:g}"
+    add("--lr", type=float, default=lr, help=f"learning rate (default: {usual})")
     add("--seed", type=int, default=0)
-    parser.set_defaults(rows_option=rows)
+    parser.set_defaults(rows_option=name)
+    return parser
 
 
 def checked(parser: ArgumentParser, arguments: Sequence[str] | None) -> Namespace:

@@ -14,6 +14,7 @@ from harness.errors import DataError, HarnessError
 from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id, positions
 from harness.models.role import RoleModel
+from harness.records import HALF
 
 DELIMITER = " "
 """What stands between a prompt and its answer, as lm-eval's `target_delimiter`."""
@@ -65,14 +66,12 @@ class CausalLM(RoleModel):
         texts = [
             prompt + delimiter + answer for prompt, answer in zip(prompts, answers, strict=True)
         ]
-        whole = self.tokenizer(texts)["input_ids"]
-        alone = self.tokenizer(list(prompts))["input_ids"]
+        whole, alone = self._token_ids(texts), self._token_ids(prompts)
         end = self.tokenizer.eos_token_id
         found = []
         for ids, prompt_ids, answer in zip(whole, alone, answers, strict=True):
-            ids = [*ids, end] if ids[-1] != end else ids
-            prompt_ids = prompt_ids[:-1] if prompt_ids[-1:] == [end] else prompt_ids
-            prompt, said = ids[: len(prompt_ids)], ids[len(prompt_ids) :]
+            prompt = ids[: len(prompt_ids)] or self._nothing()
+            said = [*ids[len(prompt_ids) :], end]
             room = longest - len(said)
             if room < 1:
                 raise DataError(
@@ -105,6 +104,8 @@ class CausalLM(RoleModel):
         Raises:
             HarnessError: where the tokenizer has no such format, or refuses what it is given.
         """
+        if not conversations:
+            return []
         if not self.tokenizer.chat_template:
             raise HarnessError(
                 f"{self.tokenizer.name_or_path}: the tokenizer has no chat template: take a model "
@@ -164,7 +165,7 @@ class CausalLM(RoleModel):
                 f"the model reads {positions(self.module)} tokens: {max_new_tokens} new ones leave "
                 "no room for a prompt: lower max_new_tokens."
             )
-        rows = self._prompt_ids(texts)
+        rows = [row or self._nothing() for row in self._token_ids(texts)]
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         found: list[str] = [""] * (len(texts) * samples)
         step = max(1, self.batch_size // samples)
@@ -187,21 +188,32 @@ class CausalLM(RoleModel):
                 advance(len(chosen))
         return found
 
-    def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of prompts; a chat format's own beginning is not set before it again."""
+    def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids without an end; a chat format's own beginning is not set before it again.
+
+        Raises `DataError` where a text holds half of a character, which no tokenizer reads.
+        """
         if not texts:
             return []
-        start = self.tokenizer.bos_token
+        half = next((text for text in texts if HALF.search(text)), None)
+        if half is not None:
+            raise DataError(
+                f"{half[:40]!r}: holds half of a character (a surrogate): write the character "
+                "itself."
+            )
+        start, end = self.tokenizer.bos_token, self.tokenizer.eos_token_id
         rows: list[list[int]] = self.tokenizer(list(texts))["input_ids"]
-        end = self.tokenizer.eos_token_id
         found = []
         for text, row in zip(texts, rows, strict=True):
-            twice = (
-                start and text.startswith(start) and row[:2] == [self.tokenizer.bos_token_id] * 2
-            )
-            row = row[1:] if twice else row
-            found.append(row[:-1] if row[-1:] == [end] and len(row) > 1 else row)
+            twice = row[:2] == [self.tokenizer.bos_token_id] * 2
+            row = row[1:] if start and text.startswith(start) and twice else row
+            found.append(row[:-1] if row[-1:] == [end] else row)
         return found
+
+    def _nothing(self) -> list[int]:
+        """What stands for a text of no tokens, as lm-eval's `prefix_token_id`."""
+        start = self.tokenizer.bos_token_id
+        return [self.tokenizer.eos_token_id if start is None else start]
 
     @property
     def pad_id(self) -> int:

@@ -8,6 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+PLAIN: Mapping[str, Any] = {
+    "num_beams": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+}
+"""Arguments of `generate` that leave what the model would say as it is."""
+WHOLE: Mapping[str, Any] = {"top_k": 0, "min_p": 0.0, "typical_p": 1.0}
+"""The same of a distribution that is sampled from."""
+
 
 def left_padded(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> dict[str, Tensor]:
     """Token ids as a batch to continue: input_ids and attention_mask, [rows, length]."""
@@ -21,8 +30,9 @@ def sampling(temperature: float, top_p: float = 1.0) -> Mapping[str, Any]:
     """Arguments of `generate`: greedy at temperature 0, else from the whole distribution or the
     most probable tokens that hold `top_p` of it; nothing of the model's own settings is left."""
     if temperature > 0:
-        return {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": top_p}
-    return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        drawn = {"do_sample": True, "temperature": temperature, "top_p": top_p}
+        return {**PLAIN, **WHOLE, **drawn}
+    return {**PLAIN, "do_sample": False, "temperature": None, "top_p": None, "top_k": None}
 
 
 @contextmanager

@@ -7,10 +7,8 @@ same on a CPU in seconds. It prints a Markdown row and JSON.
 
 import argparse
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -29,13 +27,10 @@ from methods.aspo.synthetic import SIZES, Flops, SyntheticModel, random_pairs, s
 REPORTED = {"lr", "batch_size", "micro_batch", "gradient_checkpointing", "lora"}
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a run measured. Rates are of the median step after the warm-up."""
+@dataclass(frozen=True, kw_only=True)
+class Report(throughput.Report):
+    """What a run measured."""
 
-    size: str
-    device: str
-    versions: dict[str, str]
     parameters: int
     trained_parameters: int
     train: dict[str, Any]
@@ -46,7 +41,6 @@ class Report:
     answer_tokens_per_step: float
     model_flops_per_step: float
     recomputed_flops_per_step: float
-    seconds_per_step: float
     tokens_per_second: float
     model_tflops: float
     """Operations per second in 10^12, each counted once: `sequence_flops`."""
@@ -56,13 +50,10 @@ class Report:
     """The card's measured peak in this run: large matrix products in the same precision."""
     model_share: float
     hardware_share: float
-    peak_memory_gib: float
-    losses: list[float]
-    """Of every step."""
 
-    def row(self) -> str:
-        """The report as a row of the table that `HEAD` begins."""
-        cells = (
+    def cells(self, first: "Report") -> tuple[str, ...]:
+        """A row's beginning."""
+        return (
             self.device,
             self.size,
             f"{self.parameters / 1e9:.2f}B + {self.trained_parameters / 1e9:.2f}B",
@@ -71,10 +62,7 @@ class Report:
             f"{self.model_tflops:.3g} ({self.model_share:.0%})",
             f"{self.hardware_tflops:.3g} ({self.hardware_share:.0%})",
             f"{self.matmul_tflops:.3g}",
-            f"{self.peak_memory_gib:.1f} GiB",
-            f"{self.losses[0]:.3f} -> {self.losses[-1]:.3f}",
         )
-        return f"| {' | '.join(cells)} |"
 
 
 HEAD = """\
@@ -91,8 +79,7 @@ def measure(options: argparse.Namespace) -> Report:
     model = SyntheticModel(SIZES[options.size], device, dtype)
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
     settings = train_settings(options)
-    with tempfile.TemporaryDirectory() as folder:
-        fit = throughput.synthetic_fit(model, Path(folder), options.seed)
+    with throughput.temporary_fit(model, options.seed) as fit:
         batches = Batches(fit.model, None, fit.dataset)
         examples = _examples(fit, batches, options)
         loss = pair_loss(LossSettings())
@@ -104,9 +91,7 @@ def measure(options: argparse.Namespace) -> Report:
     model_tflops = step.flops.model / seconds / 1e12
     hardware_tflops = step.flops.hardware / seconds / 1e12
     return Report(
-        size=options.size,
-        device=throughput.device_name(device),
-        versions=throughput.versions(),
+        **throughput.common(options, clock),
         parameters=parameters,
         trained_parameters=sum(p.numel() for p in fit.model.module.parameters() if p.requires_grad),
         train=settings.model_dump(mode="json", include=REPORTED),
@@ -115,15 +100,12 @@ def measure(options: argparse.Namespace) -> Report:
         answer_tokens_per_step=step.answer_tokens,
         model_flops_per_step=step.flops.model,
         recomputed_flops_per_step=step.flops.recomputed,
-        seconds_per_step=seconds,
         tokens_per_second=step.tokens / seconds,
         model_tflops=model_tflops,
         hardware_tflops=hardware_tflops,
         matmul_tflops=peak,
         model_share=model_tflops / peak,
         hardware_share=hardware_tflops / peak,
-        peak_memory_gib=throughput.peak_memory_gib(device),
-        losses=clock.losses,
     )
 
 
@@ -174,28 +156,16 @@ def _mean_step(batches: Batches, examples: Sequence[Example], options: argparse.
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m methods.aspo.fullsize", description=__doc__)
+    parser = throughput.make_parser("aspo", __doc__, SIZES, ("pairs", 32, 16), None)
     add = parser.add_argument
-    add("--size", choices=SIZES, default="7b")
-    add("--steps", type=int, default=12, help="optimizer steps (default: 12)")
-    add("--warm-up", type=int, default=2, help="steps whose time does not count (default: 2)")
-    add("--pairs", type=int, default=32, help="different pairs, seen in turn (default: 32)")
-    add("--batch-size", type=int, default=16, help="pairs of a step (default: 16)")
     add("--micro-batch", type=int, default=4, help="pairs of a forward pass (default: 4)")
     add("--rank", type=int, help="of LoRA; alpha is twice as much (default: the size's)")
-    add("--lr", type=float, help="learning rate (default: the size's)")
-    add("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    if options.pairs % options.batch_size:
-        parser.error("--pairs must be a multiple of --batch-size")
-    if options.steps <= options.warm_up:
-        parser.error("--steps must be more than --warm-up")
-    return options
+    return throughput.checked(parser, arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     report = measure(parsed(arguments))
-    print(f"{HEAD}\n{report.row()}\n\n{json.dumps(asdict(report))}")
+    print(f"{HEAD}\n{report.row(report)}\n\n{json.dumps(asdict(report))}")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,8 @@ JSON.
 """
 
 import argparse
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,38 +38,28 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 PAD, START = 1, 2
 
 
-@dataclass(frozen=True)
-class Report:
-    """What one method's training measured. Rates are of the median step after the warm-up."""
+@dataclass(frozen=True, kw_only=True)
+class Report(throughput.Report):
+    """What one method's training measured."""
 
     method: str
-    size: str
-    device: str
-    versions: dict[str, str]
     parameters: int
     batch_size: int
     length: int
     """Tokens of a text and of its translation, each."""
-    seconds_per_step: float
     tokens_per_second: float
     """Of texts and translations."""
-    peak_memory_gib: float
-    losses: list[float]
-    """Of every step."""
 
-    def row(self, first: "Report") -> str:
-        """The report as a row of the table that `HEAD` begins, against the first method's."""
-        cells = (
+    def cells(self, first: "Report") -> tuple[str, ...]:
+        """A row's beginning, against the first method's."""
+        return (
             self.method,
             self.device,
             f"{self.parameters / 1e6:,.0f}M",
             f"{self.batch_size} x {self.length}",
             f"{self.tokens_per_second:,.0f}",
             f"{self.seconds_per_step / first.seconds_per_step:.3f}",
-            f"{self.peak_memory_gib:.1f} GiB",
-            f"{self.losses[0]:.3f} -> {self.losses[-1]:.3f}",
         )
-        return f"| {' | '.join(cells)} |"
 
 
 HEAD = """\
@@ -92,22 +80,15 @@ def measure(name: str, options: argparse.Namespace) -> Report:
     )
     pairs = random_pairs(options, model.module.config.vocab_size)
     loss = translation_loss(ARMS[name], options.length)
-    with tempfile.TemporaryDirectory() as folder:
-        fit = throughput.synthetic_fit(model, Path(folder), options.seed)
+    with throughput.temporary_fit(model, options.seed) as fit:
         clock = throughput.timed_training(fit, pairs, model.collate, loss, settings, options.steps)
-    seconds = clock.step(options.warm_up)
     return Report(
+        **throughput.common(options, clock),
         method=name,
-        size=options.size,
-        device=throughput.device_name(device),
-        versions=throughput.versions(),
         parameters=sum(parameter.numel() for parameter in model.module.parameters()),
         batch_size=options.batch_size,
         length=options.length,
-        seconds_per_step=seconds,
-        tokens_per_second=2 * options.batch_size * options.length / seconds,
-        peak_memory_gib=throughput.peak_memory_gib(device),
-        losses=clock.losses,
+        tokens_per_second=2 * options.batch_size * options.length / clock.step(options.warm_up),
     )
 
 
@@ -145,23 +126,15 @@ def random_pairs(options: argparse.Namespace, vocabulary: int) -> list[EncodedPa
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m methods.ctsd.fullsize", description=__doc__)
-    add = parser.add_argument
-    add("--size", choices=SIZES, default="600m")
-    add("--methods", nargs="+", choices=ARMS, default=list(ARMS))
-    add("--pairs", type=int, default=64, help="different pairs, seen in turn (default: 64)")
-    add("--batch-size", type=int, default=32, help="pairs of a step (default: 32)")
-    add("--length", type=int, default=128, help="tokens of a text (default: 128)")
-    throughput.add_options(parser, "pairs", 1e-4)
+    parser = throughput.make_parser("ctsd", __doc__, SIZES, ("pairs", 64, 32), 1e-4)
+    parser.add_argument("--methods", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--length", type=int, default=128, help="tokens of a text (default: 128)")
     return throughput.checked(parser, arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
-    table = throughput.measure_each(
-        options.methods, lambda name: measure(name, options), Report.row
-    )
-    print(f"{HEAD}\n{table}")
+    print(throughput.measure_each(HEAD, options.methods, lambda name: measure(name, options)))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,8 @@ CPU in seconds. It prints a Markdown table and JSON.
 """
 
 import argparse
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,20 +39,16 @@ PROMPT_LENGTH = 9
 """Tokens of a concept's prompt: "a photo of", three words, begin and end, one word in two."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """What one training measured. Rates are of the median step after the warm-up."""
+@dataclass(frozen=True, kw_only=True)
+class Report(throughput.Report):
+    """What one training measured."""
 
     method: str
-    size: str
-    device: str
-    versions: dict[str, str]
     parameters: int
     batch_size: int
     texts_per_step: int
     """Titles, and with concepts their different prompts in the first batch."""
     length: int
-    seconds_per_step: float
     images_per_second: float
     """Of the steps alone."""
     refresh_images_per_second: float | None
@@ -66,12 +60,10 @@ class Report:
     padding are left out."""
     matmul_tflops: float
     """The card's measured peak in this run."""
-    peak_memory_gib: float
-    losses: list[float]
 
-    def row(self, first: "Report") -> str:
-        """The report as a row of the table that `HEAD` begins."""
-        cells = (
+    def cells(self, first: "Report") -> tuple[str, ...]:
+        """A row's beginning, against the first method's."""
+        return (
             self.method,
             self.device,
             f"{self.parameters / 1e6:.0f}M",
@@ -80,10 +72,7 @@ class Report:
             f"{self.epoch_images_per_second:,.0f}",
             f"{first.epoch_images_per_second / self.epoch_images_per_second:.2f}",
             f"{self.model_tflops:.3g} ({self.model_tflops / self.matmul_tflops:.0%})",
-            f"{self.peak_memory_gib:.1f} GiB",
-            f"{self.losses[0]:.3f} -> {self.losses[-1]:.3f}",
         )
-        return f"| {' | '.join(cells)} |"
 
 
 HEAD = """\
@@ -149,30 +138,24 @@ def measure(method: str, options: argparse.Namespace) -> Report:
         cast = torch.bfloat16 if casts(settings, model.device) else None
         collate, loss = rows.batch, concept_step(model, concepts, lambda: images, words, cast)
         refresh = options.rows / seconds
-    with tempfile.TemporaryDirectory() as folder:
-        fit = throughput.synthetic_fit(model, Path(folder), options.seed)
+    with throughput.temporary_fit(model, options.seed) as fit:
         clock = throughput.timed_training(
             fit, range(options.rows), collate, loss, settings, options.steps
         )
     rate = options.batch_size / clock.step(options.warm_up)
     batch = collate(range(options.batch_size))
     return Report(
+        **throughput.common(options, clock),
         method=method,
-        size=options.size,
-        device=throughput.device_name(device),
-        versions=throughput.versions(),
         parameters=sum(each.numel() for each in model.module.parameters()),
         batch_size=options.batch_size,
         texts_per_step=len(batch["input_ids"]) + len(batch.get(f"{PROMPT}input_ids", ())),
         length=options.length,
-        seconds_per_step=clock.step(options.warm_up),
         images_per_second=rate,
         refresh_images_per_second=refresh,
         epoch_images_per_second=rate if refresh is None else 1 / (1 / rate + 1 / refresh),
         model_tflops=operations(model, batch) * rate / options.batch_size / 1e12,
         matmul_tflops=peak,
-        peak_memory_gib=throughput.peak_memory_gib(device),
-        losses=clock.losses,
     )
 
 
@@ -231,27 +214,18 @@ def operations(model: DualEncoder, batch: Mapping[str, Any]) -> float:
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m methods.fashionklip.fullsize", description=__doc__
-    )
+    parser = throughput.make_parser("fashionklip", __doc__, SIZES, ("rows", 2048, 1024), 3e-4)
     add = parser.add_argument
-    add("--size", choices=SIZES, default="vit-b-32")
     add("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    add("--rows", type=int, default=2048, help="different rows, seen in turn (default: 2048)")
-    add("--batch-size", type=int, default=1024, help="rows of a step (default: 1024)")
     add("--length", type=int, default=32, help="tokens of a title (default: 32)")
     add("--concepts", type=int, default=2000, help="different concepts (default: 2000)")
     add("--checkpointing", action="store_true", help="recompute activations")
-    throughput.add_options(parser, "rows", 3e-4)
     return throughput.checked(parser, arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
-    table = throughput.measure_each(
-        options.methods, lambda name: measure(name, options), Report.row
-    )
-    print(f"{HEAD}\n{table}")
+    print(throughput.measure_each(HEAD, options.methods, lambda name: measure(name, options)))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ def rewrite(
 
     if prompt is not None and file is not None:
         raise HarnessError("give a prompt or --file, not both.")
-    rewriting = read_rewriting(loading.resolve(str(checkpoint)))
+    folder = loading.resolve(str(checkpoint))
+    rewriting = read_rewriting(folder)
     if rewriting is None:
         raise HarnessError(
             f"{checkpoint}: is no rewriter of prompts: give the checkpoint of a run of poir, bpo "
@@ -48,7 +49,7 @@ def rewrite(
     prompts = _of_file(file, field) if file else [_said() if prompt is None else prompt]
     if not (prompts and all(each.strip() for each in prompts)):
         raise HarnessError("the prompt is empty.")
-    found = rewritten(loading.load(checkpoint, "causal-lm"), rewriting, prompts, seed)
+    found = rewritten(loading.load(folder, "causal-lm"), rewriting, prompts, seed)
     for before, after in zip(prompts, found, strict=True):
         typer.echo(canonical_json({"prompt": before, "rewrite": after}) if file else after)
 

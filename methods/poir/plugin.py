@@ -20,16 +20,20 @@ LAB_COLLECT = {
     "temperature": 0.7,
     "top_p": 1.0,
     "score": "clamped",
+    # Good rewrites differ in the fourth decimal: no reason to prefer one, nor to go on.
+    "threshold": 0.1,
+    "margin": 0.1,
     "response": "{prompt} =",
     "batch_size": 256,
 }
+LAB_TRAIN = {"lr": 1e-4, "epochs": 3.2, "batch_size": 32, "schedule": "linear", "warmup": 0.0}
 LAB = Preset(
     model="lab/errands",
     dataset="lab/errands-prompts",
     config={
         "rewriting": LAB_REWRITING,
         "collect": LAB_COLLECT,
-        "train": {"lr": 1e-4, "epochs": 3.2, "batch_size": 32, "schedule": "linear", "warmup": 0.0},
+        "train": LAB_TRAIN,
     },
 )
 PAPER = Preset(
@@ -70,6 +74,12 @@ class Bpo(Poir):
     """BPO (arXiv 2311.04155) on the model's own rewrites: supervised training on the chosen."""
 
     Config = config.BpoConfig
+    presets: ClassVar[dict[str, Preset]] = {
+        "lab": LAB.model_copy(
+            update={"config": {**LAB.config, "train": {**LAB_TRAIN, "lr": 1e-3}}}
+        ),
+        "paper": PAPER,
+    }
 
 
 class PoirUntrained(Method):

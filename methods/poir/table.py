@@ -23,16 +23,26 @@ from harness.schema import Entry
 TASK = "errands_prompts"
 UNTRAINED = ("base", "cot-suffix", "poir-untrained")
 TRAINED = ("opro", "bpo", "poir-random", "poir-without-recirculation", "poir")
-CONTROLS = ("bpo", "poir-random", "poir-without-recirculation")
 KINDS = ("good", "vague", "wrong", "dropped", "noisy", "garbled")
 ROUNDS = (1, 2, 3)
 SCORES = ("clamped", "margin", "good")
 """The lab's own first."""
-RATES = (3e-5, 1e-4, 3e-4)
+TRIALS: Mapping[str, Sequence[Changes]] = {
+    "poir": [
+        *({"train.lr": rate} for rate in (3e-5, 1e-4, 3e-4)),
+        *({"train.lr": rate, "loss.beta": 0.5} for rate in (1e-4, 3e-4)),
+        {"loss.beta": 0.03},
+        {"collect.threshold": 0, "collect.margin": 0},
+    ],
+    "poir-without-recirculation": [{"train.lr": rate} for rate in (3e-5, 1e-4, 3e-4)],
+    "poir-random": [{"train.lr": rate} for rate in (3e-5, 1e-4, 3e-4)],
+    "bpo": [{"train.lr": rate} for rate in (1e-4, 3e-4, 1e-3, 3e-3)],
+}
+"""Row -> settings that are tried on dev."""
 LONG = {"train.lr": 3e-4, "train.epochs": 10.7}
 """200 steps at three times the rate."""
 GREEDY = {"rewriting.temperature": 0}
-LONGER: tuple[dict[str, float], ...] = ({}, {"train.lr": 3e-4}, {"train.epochs": 10.7}, LONG)
+LONGER: tuple[Changes, ...] = ({}, {"train.lr": 3e-4}, LONG)
 """From the lab's own setting to too much of it."""
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -71,19 +81,20 @@ def run(
 @app.command()
 def sweep(leaderboards: Boards = Path("sweep"), runs: Runs = Path("runs")) -> None:
     """Try rates on the dev split with one seed; leaderboards of their own: nothing is a result."""
-    typer.echo("\n".join(head("method", "rate", "win rate", "right", "kept")))
-    for method in ("poir", *CONTROLS):
-        for rate in RATES:
+    typer.echo("\n".join(head("method", "settings", "win rate", "right", "kept")))
+    for method, trials in TRIALS.items():
+        for changed in trials:
             entries = harness.run(
                 method=[method],
                 tasks=[TASK],
                 split="dev",
-                set={"train.lr": rate},
+                set=dict(changed),
                 leaderboards=leaderboards,
                 runs=runs,
             )
             cells = [_percent(entries[-1:], name) for name in ("win_rate", "right", "kept")]
-            typer.echo(row(method, f"{rate:g}", *cells))
+            shown = ", ".join(f"{key} {value:g}" for key, value in changed.items())
+            typer.echo(row(method, shown, *cells))
 
 
 @app.command()

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from harness.cards import resolve
 from harness.dataset import Dataset, Row
+from harness.errors import DataError
 from harness.judges import Case
 from harness.models.rewriting import Rewriting, read_rewriting, rewritten
 from harness.outputs import matched, outputs_in
@@ -16,10 +16,11 @@ from harness.schema import Metric, TaskCard, digest
 from harness.scoring import clusters
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.preference import win_rate
-from tasks.preference.options import WinRateOptions, options_of
-from tasks.preference.responders import by_model, responder
+from tasks.preference.options import WinRateOptions, file_of, options_of, without_places
+from tasks.preference.responders import by_model, check_key, responder
 from tasks.preference.win_rate import OUTSIDE, TIE, Comparison, Judgement
 
+IDS = ("id", "question_id", "idx")
 SHOWN = 3
 """Rewrites that are shown when a run ends."""
 FIRST_ORDERS = {"both": [True, False], "model_first": [True], "baseline_first": [False]}
@@ -32,20 +33,26 @@ class WinRate(Task):
     What is compared with what:
     - a checkpoint that rewrites prompts: the responder's answers to the new and to the unchanged
       prompt;
-    - any other model: its own answers, and the responder's;
-    - with the option `baseline`: either of them, and the answers of that file.
+    - any other checkpoint: its own answers, and the responder's;
+    - an untrained model: the responder's answers to the unchanged prompt, twice: all are ties;
+    - with the option `baseline`: the first of these, and the answers of that file.
 
     An item's outputs are the answer and, unless it stands in a file, the one to compare with.
     Equal answers are a tie that nobody is asked about.
     """
 
     role = "causal-lm"
+    Options: type[WinRateOptions] = WinRateOptions
 
     def __init__(self, card: TaskCard) -> None:
         super().__init__(card)
-        self.options: WinRateOptions = options_of(card, WinRateOptions)
+        self.options: Any = options_of(card, self.Options)
+
+    def identity(self) -> str:
+        return without_places(self.card, baseline="").identity()
 
     def read(self, data: Dataset, split: str | None) -> Iterator[tuple[str, Item]]:
+        check_key(self.options)
         rows = data.rows(split)
         places = [data.place(split, index) for index in range(len(rows))]
         items = [
@@ -53,29 +60,45 @@ class WinRate(Task):
             for index, (row, place) in enumerate(zip(rows, places, strict=True))
         ]
         if self.options.baseline:
-            file = Path(self.options.baseline).expanduser()
-            records = matched(file, items)
+            records = matched(file_of("baseline", self.options.baseline), items)
             items = [
                 replace(item, inputs={**item.inputs, "baseline": _first_output(record)})
                 for item, record in zip(items, records, strict=True)
             ]
+        lacking = [
+            place
+            for place, each in zip(places, items, strict=True)
+            if "baseline" not in each.inputs
+        ]
+        if 0 < len(lacking) < len(items):
+            raise DataError(
+                f"{lacking[0]}: has no '{self.options.baseline_field}', others have one."
+            )
         yield from zip(places, items, strict=True)
 
     def items(self, row: Row, place: str) -> Sequence[Item]:
         return [self._item(row, place, place)]
 
     def _item(self, row: Row, place: str, name: str) -> Item:
-        known = next((row[n] for n in ("id", "question_id") if not is_missing(row.get(n))), name)
-        prompt = str(require(row, place, *self.options.instruction))
-        context = next(
-            (str(row[n]) for n in self.options.context if not is_missing(row.get(n))), ""
-        )
+        known = next((row[field] for field in IDS if not is_missing(row.get(field))), name)
+        instruction = _text(row, place, *self.options.instruction)
+        contexts = (row[n] for n in self.options.context if not is_missing(row.get(n)))
+        context = str(next(contexts, ""))
+        inputs = {"prompt": f"{instruction}\n{context}".strip() if context else instruction}
+        other = self.options.baseline_field
+        if other and not self.options.baseline and row.get(other) is not None:
+            inputs["baseline"] = answer_text(row, place, other)
+        if self.options.kind:
+            try:
+                self._kind(inputs["prompt"], inputs["prompt"])
+            except ValueError as error:
+                raise DataError(f"{place}: {error}.") from None
         wanted = self.options.reference
         return Item(
             str(known),
-            {"prompt": f"{prompt}\n{context}" if context else prompt},
+            inputs,
             str(require(row, place, wanted)) if wanted else None,
-            "",
+            instruction,
             str(row.get(self.options.category) or ""),
         )
 
@@ -92,9 +115,9 @@ class WinRate(Task):
             seed = int(digest([item.id for item in items]), 16) >> 1
             new = rewritten(model, rewriting, prompts, seed)
         elif model.folder != model.base:
-            answers = by_model(model, self.card.prompt, generation)(prompts)
+            answers = by_model(model, self.card.prompt, generation)([(each,) for each in prompts])
         compared = [] if "baseline" in items[0].inputs else prompts
-        said = respond([*(new if answers is None else []), *compared])
+        said = respond([(each,) for each in [*(new if answers is None else []), *compared]])
         answers = said[: len(items)] if answers is None else answers
         own = list(
             zip(answers, *([said[len(said) - len(items) :]] if compared else []), strict=True)
@@ -105,7 +128,7 @@ class WinRate(Task):
         ]
 
     def cases(self, item: Item, prediction: Prediction) -> Sequence[Case]:
-        answer, baseline = _pair(item, prediction)
+        answer, baseline = pair(item, prediction)
         if answer == baseline:
             return []
         references = () if item.reference is None else (item.reference,)
@@ -119,7 +142,7 @@ class WinRate(Task):
         ]
 
     def score(self, item: Item, prediction: Prediction) -> Score:
-        answer, baseline = _pair(item, prediction)
+        answer, baseline = pair(item, prediction)
         orders = self._orders(item)
         if answer == baseline:
             judgements = [Judgement(TIE, model_first) for model_first in orders]
@@ -132,16 +155,21 @@ class WinRate(Task):
         shares = dict(win_rate.shares(comparison, "both" if len(orders) == 2 else "single"))
         if answer == baseline:
             shares |= {"agreement": OUTSIDE, "failed_judgements": OUTSIDE}
+        elif not all(each.get("ordered", True) for each in prediction.details["verdicts"]):
+            shares |= {"agreement": OUTSIDE, "first_wins": OUTSIDE}
+        if self.options.orders in ("model_first", "baseline_first"):
+            # Always the same place: how good the answers are cannot be told from where they stood.
+            shares["first_wins"] = OUTSIDE
         shares["identical"] = Ratio(answer == baseline)
         if item.reference is not None:
             shares["right"] = Ratio(answer.strip() == item.reference)
             shares["right_before"] = Ratio(baseline.strip() == item.reference)
         return shares | self._of_prompt(item.inputs["prompt"], prediction.details.get("prompt"))
 
-    def _of_prompt(self, before: str, after: str | None) -> dict[str, Ratio]:
+    def _of_prompt(self, before: str, after: Any) -> dict[str, Ratio]:
         """What became of the prompt; outside where the outputs were made elsewhere."""
         kinds = [*self.options.kept, *self.options.lost]
-        if after is None:
+        if not isinstance(after, str):
             return dict.fromkeys(
                 ["unchanged", "length", *(["kept"] if kinds else []), *kinds], OUTSIDE
             )
@@ -173,7 +201,7 @@ class WinRate(Task):
         )
         lines = []
         for _, (item, prediction, new) in zip(range(SHOWN), changed, strict=False):
-            answer, baseline = _pair(item, prediction)
+            answer, baseline = pair(item, prediction)
             lines += [
                 f"before: {_short(item.inputs['prompt'])}  ->  {_short(baseline)}",
                 f"after:  {_short(new)}  ->  {_short(answer)}",
@@ -187,10 +215,27 @@ class WinRate(Task):
         return FIRST_ORDERS[self.options.orders]
 
 
-def _pair(item: Item, prediction: Prediction) -> tuple[str, str]:
+def pair(item: Item, prediction: Prediction) -> tuple[str, str]:
     """The answer, and the one that it is compared with."""
     answer, *rest = prediction.outputs
     return answer, rest[0] if rest else item.inputs["baseline"]
+
+
+def answer_text(row: Mapping[str, Any], place: str, name: str) -> str:
+    """An answer, which may be blank."""
+    if row.get(name) is None:
+        require(row, place, name)
+    if not isinstance(row[name], str):
+        raise DataError(f"{place}: '{name}' is no text (got {row[name]!r:.60}).")
+    return str(row[name])
+
+
+def _text(row: Row, place: str, *names: str) -> str:
+    found = require(row, place, *names)
+    if isinstance(found, list | dict):
+        name = next(each for each in names if row.get(each) is found)
+        raise DataError(f"{place}: '{name}' is no text (got {found!r:.60}).")
+    return str(found)
 
 
 def _first_output(record: Any) -> str:

@@ -1,10 +1,14 @@
 """What a card of the preference family says beside its own fields."""
 
+import re
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from harness.errors import PluginError, suggestion
+from harness.chat import plain_address
+from harness.errors import DataError, PluginError, suggestion
+from harness.records import nearest_file
 from harness.schema import TaskCard
 
 Orders = Literal["both", "random", "model_first", "baseline_first"]
@@ -21,6 +25,19 @@ class AnswerOptions(BaseModel):
     """Address of an OpenAI-compatible endpoint that serves the responder."""
     endpoint_key: str = ""
     """Environment variable that holds the endpoint's key."""
+    category: str = "category"
+
+    @field_validator("endpoint")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        return plain_address(url) if url else url
+
+    @field_validator("endpoint_key")
+    @classmethod
+    def _variable(cls, name: str) -> str:
+        if name and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("the name of an environment variable, not the key itself")
+        return name
 
 
 class WinRateOptions(AnswerOptions):
@@ -29,12 +46,13 @@ class WinRateOptions(AnswerOptions):
     instruction: list[str] = ["instruction", "prompt", "text", "question"]
     """Fields that a row's prompt may stand in, the first that is there counts."""
     context: list[str] = ["context", "input"]
-    """The same of what the prompt is about, set below it on a line of its own."""
-    category: str = "category"
+    """The same of what the prompt is about, set below it on a line of its own, as BPO does."""
     reference: str = ""
     """Field of the right answer, where there is one."""
     baseline: str = ""
     """File of the answers to compare with; empty: the responder's to the unchanged prompt."""
+    baseline_field: str = ""
+    """Field of a row with the answer to compare with, where no file is named."""
     orders: Orders = "both"
     """In which orders a judge is shown the two answers: both; or one, drawn at random for each
     item, as BPO does, or always the same."""
@@ -46,6 +64,25 @@ class WinRateOptions(AnswerOptions):
     """Kinds that do not."""
 
 
+class AlpacaOptions(WinRateOptions):
+    """What length control takes beside the judgements."""
+
+    gamed: str = ""
+    """AlpacaEval's `df_gamed.csv`: how difficult each instruction is, and the gamed baselines."""
+
+
+class GradeOptions(AnswerOptions):
+    """How answers are graded, one at a time."""
+
+    turns: Literal[1, 2] = 2
+    """How many turns a question has."""
+    references: str = ""
+    """FastChat's file of reference answers (`reference_answer/gpt-4.jsonl`); empty: what a row has
+    as its `reference`."""
+    referred: list[str] = ["math", "reasoning", "coding"]
+    """Categories that are graded beside a reference answer."""
+
+
 def options_of(card: TaskCard, cls: type[BaseModel]) -> Any:
     """A card's options, checked; raises `PluginError` naming the one that is wrong."""
     try:
@@ -53,7 +90,26 @@ def options_of(card: TaskCard, cls: type[BaseModel]) -> Any:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         name = str(problem["loc"][0])
-        why = problem["msg"]
+        why = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             why = f"there is no such option. {suggestion(name, cls.model_fields)}".rstrip()
         raise PluginError(f"task '{card.name}': option '{name}': {why.rstrip('.')}.") from None
+
+
+def file_of(option: str, name: str) -> Path:
+    """The file that an option names; raises `DataError` where it is not there."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise DataError(f"option '{option}': {path}: no such file. {nearest_file(path)}".rstrip())
+    return path
+
+
+def without_places(card: TaskCard, **instead: Any) -> TaskCard:
+    """A card as its identity counts: not where files lie, nor where a model is served.
+
+    Args:
+        instead: option -> what counts in its place.
+    """
+    served = {"endpoint": bool(card.options.get("endpoint")), "endpoint_key": ""}
+    changed = {key: value for key, value in {**served, **instead}.items() if key in card.options}
+    return card.model_copy(update={"options": {**card.options, **changed}})

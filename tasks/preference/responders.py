@@ -1,30 +1,35 @@
-"""Who answers prompts: a model in memory, another one, or an endpoint."""
+"""Who answers: a model in memory, another one, or an endpoint."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from harness.chat import Chat, ChatConfig
 from harness.errors import HarnessError
 from harness.models import loading
-from harness.models.causal_lm import CausalLM
 from tasks.preference.options import AnswerOptions
 
-Respond = Callable[[Sequence[str]], list[str]]
-"""Prompts -> an answer to each, in their order."""
+if TYPE_CHECKING:
+    from harness.models.causal_lm import CausalLM
+
+Dialogue = Sequence[str]
+"""What a user said and what was answered, by turns; the user's text stands first and last."""
+Respond = Callable[[Sequence[Dialogue]], list[str]]
+"""Dialogues -> the next answer in each, in their order."""
 
 
 def responder(
-    options: AnswerOptions, model: CausalLM, template: str, generation: Mapping[str, Any]
+    options: AnswerOptions, model: "CausalLM", template: str, generation: Mapping[str, Any]
 ) -> Respond:
     """Who answers: the card's endpoint or responder, else the model that training began with.
 
     Args:
-        template: a card's text around a prompt, with `{prompt}`.
+        template: a card's text around what the user says, with `{prompt}`.
         generation: arguments of `CausalLM.generate`.
     """
     if options.endpoint:
@@ -38,25 +43,37 @@ def responder(
     return by_model(answering, template, generation)
 
 
-def by_model(model: CausalLM, template: str, generation: Mapping[str, Any]) -> Respond:
-    """A model in memory, asked in its own chat format where it has one."""
+def by_model(model: "CausalLM", template: str, generation: Mapping[str, Any]) -> Respond:
+    """A model in memory, asked in its own chat format; one without a format can answer one turn."""
 
-    def respond(prompts: Sequence[str]) -> list[str]:
-        texts = model.prompt_texts([template.replace("{prompt}", prompt) for prompt in prompts])
+    def respond(dialogues: Sequence[Dialogue]) -> list[str]:
+        if all(len(dialogue) == 1 for dialogue in dialogues):
+            texts = model.prompt_texts([_filled(template, text) for (text,) in dialogues])
+        else:
+            texts = model.chat_texts([_messages(each, template) for each in dialogues])
         return model.generate(texts, **generation)
 
     return respond
 
 
 @lru_cache(maxsize=1)
-def another(folder: Path) -> CausalLM:
+def another(folder: Path) -> "CausalLM":
     """A model beside the one that is scored; the last one stays in memory."""
     model: CausalLM = loading.load(folder, "causal-lm")
     return model
 
 
+def check_key(options: AnswerOptions) -> None:
+    """Raise `HarnessError` where there is no key: before what was given is written anywhere, since
+    it may be the key itself in the place of its variable's name."""
+    if options.endpoint_key and not os.environ.get(options.endpoint_key, "").strip():
+        raise HarnessError(
+            "option 'endpoint_key' names an environment variable that is not set: export it."
+        )
+
+
 def _served(
-    options: AnswerOptions, model: CausalLM, template: str, generation: Mapping[str, Any]
+    options: AnswerOptions, model: "CausalLM", template: str, generation: Mapping[str, Any]
 ) -> Respond:
     name = options.responder or (model.base.name if model.base else "")
     try:
@@ -70,20 +87,32 @@ def _served(
         first = error.errors()[0]
         raise HarnessError(f"option 'endpoint': {first['loc'][0]}: {first['msg']}.") from None
 
-    def respond(prompts: Sequence[str]) -> list[str]:
-        filled = [template.replace("{prompt}", prompt) for prompt in prompts]
+    def respond(dialogues: Sequence[Dialogue]) -> list[str]:
         # The run keeps the answers of a chunk itself, when it has them all.
         with TemporaryDirectory() as folder:
             answers = Chat(config, Path(folder)).answers(
-                [[{"role": "user", "content": text}] for text in filled]
+                [_messages(dialogue, template) for dialogue in dialogues]
             )
         texts = [answer.text for answer in answers if answer.text is not None]
-        if len(texts) < len(prompts):
+        if len(texts) < len(dialogues):
             reason = next(answer.reason for answer in answers if answer.text is None)
             raise HarnessError(
-                f"{options.endpoint}: {len(prompts) - len(texts)} of {len(prompts)} prompts were "
-                f"not answered ({reason}): the same command asks again."
+                f"{options.endpoint}: {len(dialogues) - len(texts)} of {len(dialogues)} prompts "
+                f"were not answered ({reason}): the same command asks again."
             )
         return texts
 
     return respond
+
+
+def _messages(dialogue: Dialogue, template: str) -> list[dict[str, str]]:
+    return [
+        {"role": "assistant", "content": text}
+        if place % 2
+        else {"role": "user", "content": _filled(template, text)}
+        for place, text in enumerate(dialogue)
+    ]
+
+
+def _filled(template: str, prompt: str) -> str:
+    return template.replace("{prompt}", prompt)

@@ -9,7 +9,7 @@ from harness.chat import Chat, ChatConfig, plain_address
 from harness.judges import Case, Identity, Judge, Verdict
 from harness.schema import Strict, digest
 from tasks.preference.judges.local import LocalChat, setting_model, weights_name
-from tasks.preference.judges.prompts import open_prompt
+from tasks.preference.judges.prompts import NAMES, Prompt, open_prompt
 
 
 class LlmConfig(ChatConfig):
@@ -20,8 +20,9 @@ class LlmConfig(ChatConfig):
     this machine."""
     model: str = Field(min_length=1)
     """The model's name at the endpoint; without one an embedded name, a folder or a hub name."""
-    prompt: str = "mt-bench-pair"
-    """`mt-bench-pair`, `mt-bench-single`, or a file with a prompt of AlpacaEval's format."""
+    prompt: str = ""
+    """`mt-bench-pair`, `mt-bench-single`, or a file with a prompt of AlpacaEval's format; empty:
+    MT-bench's for as many answers as are shown."""
 
     @field_validator("base_url")
     @classmethod
@@ -38,7 +39,9 @@ class Llm(Judge):
         super().__init__(name, config, folder)
         assert isinstance(config, LlmConfig)
         self._max_tokens = config.max_tokens
-        self._prompt = open_prompt(config.prompt)
+        self._prompts = [
+            open_prompt(prompt) for prompt in ([config.prompt] if config.prompt else NAMES)
+        ]
         self._chat: Chat | LocalChat
         if config.base_url:
             self._model = config.model
@@ -51,17 +54,25 @@ class Llm(Judge):
     def identity(self) -> Identity:
         """The address is no part of it: the same model may be served from anywhere. A local model
         is its name and weights."""
-        prompt = digest([self._prompt.hash(), self._max_tokens])
+        prompt = digest([*(prompt.hash() for prompt in self._prompts), self._max_tokens])
         return Identity(self.name, self._model, prompt)
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
-        answers = self._chat.answers([self._prompt.messages(case) for case in cases])
+        prompts = [self._prompt(case) for case in cases]
+        answers = self._chat.answers(
+            [prompt.messages(case) for prompt, case in zip(prompts, cases, strict=True)]
+        )
         return [
             Verdict(None, answer.reason)
             if answer.text is None
-            else self._prompt.read(answer.text, _shown(case))
-            for case, answer in zip(cases, answers, strict=True)
+            else prompt.read(answer.text, _shown(case))
+            for prompt, case, answer in zip(prompts, cases, answers, strict=True)
         ]
+
+    def _prompt(self, case: Case) -> Prompt:
+        """The prompt for as many answers; where there is none, the one that says so."""
+        fitting = (prompt for prompt in self._prompts if prompt.answers == len(case.answers))
+        return next(fitting, self._prompts[0])
 
 
 def _shown(case: Case) -> list[str]:

@@ -54,6 +54,7 @@ class Recorded(Judge):
         for each in recorded:
             self._said.setdefault(_plain(each.pair), []).append(each)
         self._asked: Counter[Pair] = Counter()
+        self._ordered = not annotations
         contents = [
             list(map(hash_file, files)) for files in (reviews, questions, answers, annotations)
         ]
@@ -84,7 +85,7 @@ class Recorded(Judge):
         said = found[min(self._asked[shown], len(found) - 1)]
         self._asked[shown] += 1
         reason = "the recorded judgement failed" if said.decision is None else ""
-        return Verdict(said.decision, reason, said.text)
+        return Verdict(said.decision, reason, said.text, self._ordered)
 
     def _files(self, setting: str, given: Sequence[str]) -> list[Path]:
         paths = [Path(name).expanduser() for name in given]

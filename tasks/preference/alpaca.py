@@ -1,0 +1,74 @@
+"""AlpacaEval: the win rate, and what it would be between answers of one length."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from harness.dataset import Dataset
+from harness.errors import DataError
+from harness.files import hash_file
+from harness.schema import Metric
+from harness.scoring import clusters
+from harness.task import Item, Prediction, Score
+from tasks.preference.format import WinRate, pair
+from tasks.preference.length_control import FOLDS, Gamed, length_controlled
+from tasks.preference.options import AlpacaOptions, file_of, without_places
+from tasks.preference.recorded import read_gamed
+
+METRIC = "length_controlled_win_rate"
+
+
+class AlpacaEval(WinRate):
+    """Win rates with AlpacaEval 2's length control.
+
+    Rows have `instruction` and, as AlpacaEval's own files, the baseline's `output`. Weighted
+    preferences count by their weight. The length-controlled rate is fitted to all items, so it
+    has no per-item shares that a leaderboard could pair: `win_rate` is the primary metric.
+    """
+
+    Options = AlpacaOptions
+
+    def identity(self) -> str:
+        gamed = self.options.gamed
+        content = hash_file(file_of("gamed", gamed)) if gamed else ""
+        return without_places(self.card, baseline="", gamed=content).identity()
+
+    def read(self, data: Dataset, split: str | None) -> Iterator[tuple[str, Item]]:
+        for index, (place, item) in enumerate(super().read(data, split)):
+            if self.options.gamed:
+                hard = self._gamed[1]
+                if str(index) not in hard:
+                    raise DataError(
+                        f"{place}: '{self.options.gamed}' has {len(hard)} instructions and no "
+                        f"index {index}: it is of AlpacaEval's own file, in its order."
+                    )
+                item = replace(item, inputs={**item.inputs, "difficulty": hard[str(index)]})
+            yield place, item
+
+    def aggregate(
+        self, items: Sequence[Item], predictions: Sequence[Prediction], scores: Sequence[Score]
+    ) -> dict[str, Metric]:
+        found = super().aggregate(items, predictions, scores)
+        return found | {METRIC: self._length_controlled(items, predictions, scores)}
+
+    def _length_controlled(
+        self, items: Sequence[Item], predictions: Sequence[Prediction], scores: Sequence[Score]
+    ) -> Metric:
+        """Over the items whose judgements did not fail; no value where they are too few."""
+        judged = [place for place, score in enumerate(scores) if score["win_rate"].denominator]
+        if len(judged) < FOLDS:
+            return Metric(value=None, n=len(judged))
+        pairs = [pair(items[place], predictions[place]) for place in judged]
+        fitted = length_controlled(
+            [scores[place]["win_rate"].numerator for place in judged],
+            [len(answer) for answer, _ in pairs],
+            [len(baseline) for _, baseline in pairs],
+            [items[place].inputs["difficulty"] for place in judged] if self.options.gamed else None,
+            self._gamed[0],
+        )
+        return fitted.metric([clusters(items)[place] for place in judged])
+
+    @cached_property
+    def _gamed(self) -> tuple[list[Gamed], dict[str, float]]:
+        gamed = self.options.gamed
+        return read_gamed(file_of("gamed", gamed)) if gamed else ([], {})
