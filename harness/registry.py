@@ -16,6 +16,9 @@ from harness.errors import HarnessError, PluginError, suggestion
 KINDS = ("methods", "tasks", "datasets", "models", "engines", "judges")
 """What can be listed; each is the entry-point group `harness.<kind>`."""
 
+COLLECTED = ("tasks",)
+"""Kinds of which one plugin may stand for many, by names behind a slash."""
+
 DISTRIBUTION = "harness"
 HOME = Path(__file__).resolve().parent.parent
 """Where our own `methods` and `tasks` stand, beside the engine."""
@@ -91,14 +94,26 @@ class Plugin:
 
 
 @cache
+def _entry_points() -> Any:
+    """Of all distributions, whose metadata are read once."""
+    return entry_points()
+
+
+@cache
 def _registered(kind: str) -> Mapping[str, tuple[Plugin, ...]]:
     found: dict[str, dict[str, Plugin]] = {}
-    for point in entry_points(group=f"harness.{kind}"):
+    for point in _entry_points().select(group=f"harness.{kind}"):
         distribution = point.dist.name if point.dist else "?"
         version = point.dist.version if point.dist else "?"
         plugin = Plugin(kind, point.name, point.value, distribution, version)
         found.setdefault(point.name, {})[f"{distribution} {point.value}"] = plugin
     return {name: tuple(found[name][key] for key in sorted(found[name])) for name in sorted(found)}
+
+
+def forget() -> None:
+    """Look for plugins anew, where something was installed since."""
+    _entry_points.cache_clear()
+    _registered.cache_clear()
 
 
 def names(kind: str) -> list[str]:
@@ -114,12 +129,12 @@ def plugins(kind: str) -> list[Plugin]:
 def find(kind: str, name: str) -> Plugin:
     """The plugin of a name; unknown names get a suggestion, ambiguous ones an error.
 
-    Where `lm_eval` is registered, `lm_eval/gsm8k` is a member of that collection: its object is
-    what the registered one returns when it is called with `gsm8k`.
+    Where the task `lm_eval` is registered, `lm_eval/gsm8k` is a member of that collection: its
+    object is what the registered one returns when it is called with `gsm8k`.
     """
     registered = _registered(kind)
     collection, _, member = name.partition("/")
-    if name not in registered and member and collection in registered:
+    if kind in COLLECTED and name not in registered and member and collection in registered:
         return replace(find(kind, collection), name=name, member=member)
     if name not in registered:
         raise PluginError(
@@ -143,7 +158,8 @@ def load(kind: str, name: str) -> Any:
 def registered(kind: str, name: str) -> bool:
     """Whether a name is registered at all, or is one of a collection."""
     known = _registered(kind)
-    return name in known or ("/" in name and name.partition("/")[0] in known)
+    member = kind in COLLECTED and "/" in name
+    return name in known or (member and name.partition("/")[0] in known)
 
 
 def _check_not_hidden(plugin: Plugin) -> None:

@@ -1,4 +1,4 @@
-"""The whole command as a user starts it, in one process or under torchrun."""
+"""The whole command as a user starts it, in two processes under torchrun."""
 
 import json
 import os
@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 HARNESS = str(Path(sys.executable).with_name("harness"))
-TORCHRUN = (
-    *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-    "--no-python",
-)
 
 
-def launch(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def torchrun(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """`harness WORDS` in two processes."""
     folder.mkdir()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
     return subprocess.run(
-        arguments, cwd=folder, capture_output=True, text=True, env=environment, timeout=300
+        [*launcher, "--nproc-per-node=2", HARNESS, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
     )
 
 

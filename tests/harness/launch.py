@@ -4,13 +4,15 @@ Children are forked from a server that has the heavy libraries imported and noth
 then starts in milliseconds, with an environment, a folder and streams of its own.
 """
 
+import gc
 import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,7 +20,9 @@ from pathlib import Path
 from harness.processes import quiet_libraries
 
 PRELOAD = [
+    "harness.cli",
     "harness.pipeline",
+    "harness.sources",
     "harness.training",
     "harness.models.vision_language",
     "harness.report.terminal",
@@ -32,7 +36,11 @@ PRELOAD = [
     "transformers.models.auto.processing_auto",
     "transformers.generation.utils",
     "peft",
+    "rich.console",
+    "rich.table",
     "scipy.stats",
+    "typer.core",
+    "typer.main",
 ]
 
 quiet_libraries()  # which they read when the server imports them
@@ -87,12 +95,14 @@ def start(
     cwd: Path,
     *,
     path: Sequence[Path] = (),
+    environment: Mapping[str, str] | None = None,
     before: Callable[[], object] | None = None,
 ) -> Run:
     """Start `harness ARGUMENTS` in a folder.
 
     Args:
         path: folders of foreign packages, put before all others.
+        environment: laid over this process's.
         before: called in the child first; must be importable.
     """
     cwd.mkdir(parents=True, exist_ok=True)
@@ -102,7 +112,8 @@ def start(
     err.touch()
     words = [str(word) for word in arguments]
     process = context.Process(
-        target=_child, args=(words, str(cwd), str(out), str(err), [str(p) for p in path], before)
+        target=_child,
+        args=(words, str(cwd), str(out), str(err), [str(p) for p in path], environment, before),
     )
     process.start()
     return Run(process, out, err)
@@ -113,15 +124,38 @@ def run(arguments: Sequence[object], cwd: Path, **keywords: object) -> Run:
     return start(arguments, cwd, **keywords).end()  # type: ignore[arg-type]
 
 
+def run_together(arguments: Sequence[object], cwd: Path, count: int = 2) -> list[Run]:
+    """Run `harness ARGUMENTS` in processes that know of each other, as torchrun makes them."""
+    runs = [start(arguments, cwd, environment=each) for each in one_of(count)]
+    try:
+        return [run.end() for run in runs]
+    finally:
+        for run in runs:  # one waits for ever where another failed
+            run.process.kill()
+
+
+def one_of(count: int) -> list[dict[str, str]]:
+    """What torchrun tells each of its processes in their environment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    common |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    return [{**common, "RANK": str(i), "LOCAL_RANK": str(i)} for i in range(count)]
+
+
 def _child(
     words: list[str],
     cwd: str,
     out: str,
     err: str,
     path: list[str],
+    environment: Mapping[str, str] | None,
     before: Callable[[], object] | None,
 ) -> None:
     os.chdir(cwd)
+    os.environ.update(environment or {})
+    gc.freeze()  # what the server imported need not be gone through, page by page, in each child
     # Whoever starts the tests in the background has it ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for file, descriptor in ((out, 1), (err, 2)):

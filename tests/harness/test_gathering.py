@@ -1,14 +1,11 @@
-"""Two processes with half the batch each against one with the whole.
-
-Run as a script it is one of the two: `test_gathering.py FOLDER`, with RANK and WORLD_SIZE.
-"""
+"""Two processes with half the batch each against one with the whole."""
 
 import os
-import subprocess
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import launch
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,7 +14,6 @@ from torch.nn import functional
 from harness.errors import HarnessError
 from harness.gathering import gathered
 
-ROOT = Path(__file__).parents[2]
 ROWS = 6
 
 
@@ -58,7 +54,9 @@ def gradients(module: nn.Module) -> dict[str, Tensor | None]:
     return {name: parameter.grad for name, parameter in module.named_parameters()}
 
 
-def half(folder: Path) -> None:
+def half(folder: Path, environment: Mapping[str, str]) -> None:
+    """What one of the two processes does."""
+    os.environ.update(environment)
     rank = int(os.environ["RANK"])
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
@@ -84,21 +82,15 @@ def half(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("halves")
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     started = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder)],
-            env={**environment, "RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
+        launch.context.Process(target=half, args=(folder, each)) for each in launch.one_of(2)
     ]
+    for process in started:
+        process.start()
     try:
         for process in started:
-            _, said = process.communicate(timeout=60)
-            assert process.returncode == 0, said
+            process.join(60)
+            assert process.exitcode == 0
     finally:
         for process in started:
             process.kill()
@@ -133,7 +125,3 @@ def test_processes_with_different_numbers_of_rows_are_told_so(halves):
 def test_one_process_gets_its_own_rows_back():
     rows = torch.ones(2, 3, requires_grad=True)
     assert gathered(rows) is rows
-
-
-if __name__ == "__main__":
-    half(Path(sys.argv[1]))

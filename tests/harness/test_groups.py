@@ -44,9 +44,9 @@ def site(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        registry._registered.cache_clear()
+        registry.forget()
         yield
-    registry._registered.cache_clear()
+    registry.forget()
 
 
 def asked(*tasks, **more):

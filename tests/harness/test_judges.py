@@ -59,9 +59,9 @@ def site(tmp_path_factory):
 @pytest.fixture
 def installed(site, monkeypatch):
     monkeypatch.syspath_prepend(site)
-    registry._registered.cache_clear()
+    registry.forget()
     yield
-    registry._registered.cache_clear()
+    registry.forget()
     sys.modules.pop("arbiter", None)
 
 

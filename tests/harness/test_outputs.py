@@ -261,7 +261,7 @@ BAD = {
         [*YES[:2], {**YES[2], "id": None}, *YES[3:]],
         "said.jsonl line 3: there is no 'id'",
     ),
-    "no output": ([{"said": "yes", "n": 1}] * 12, "line 1: no output: none of output,"),
+    "no output": ([{"said": "yes", "n": 1}] * 12, "line 1: no output: none of res, output,"),
     "a number": ([*YES[:4], {**YES[4], "output": 1}, *YES[5:]], "line 5: 'output' is no text (g"),
     "nothing": ([*YES[:4], {**YES[4], "output": None}, *YES[5:]], "line 5: 'output' is no text"),
     "an empty list": ([{**row, "output": []} for row in YES], "line 1: 'output' is no text"),

@@ -12,10 +12,11 @@ from pathlib import Path
 import launch
 import pytest
 from foreign import CARD, CARDS, package
+from paper_user import guessing_llava
 from tiny_llava import tiny_llava
 
 BOARD = "leaderboards/pope.json"
-ROWS = 40
+ROWS = 64  # about half give a pair: a guess is often the same for both pictures
 QUESTIONS = 300  # more than one chunk of a task
 SETTINGS = {
     "pairs.limit": ROWS,
@@ -36,7 +37,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = launch.little_world(tmp_path_factory.mktemp("world") / "data", ROWS, QUESTIONS)
-    tiny_llava(folder / "model")
+    guessing_llava(folder / "model")  # which answers in a word, where random weights go on and on
     return folder
 
 

@@ -1,13 +1,10 @@
 """The one trainer: batches, resume, adapters, processes."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
+import launch
 import pytest
 import torch
 import training_worker
@@ -16,7 +13,6 @@ from tiny_llava import tiny_llava
 from harness.errors import HarnessError
 from harness.settings import Lora, TrainSettings
 
-WORKER = Path(__file__).parent / "training_worker.py"
 SETTINGS = {"lr": 1e-2, "epochs": 2, "batch_size": 8, "micro_batch": 8, "save_steps": 1}
 
 
@@ -25,27 +21,25 @@ def model(tmp_path_factory):
     return tiny_llava(tmp_path_factory.mktemp("model") / "tiny")
 
 
-def command(model, folder, settings, *, world=1, pause=0.0):
-    launcher = [sys.executable]
-    if world > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
-    return [*launcher, str(WORKER), str(model), str(folder), json.dumps(settings), str(pause)]
-
-
-def environment():
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
-
-
-def trained(model, folder, settings, world=1):
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        command(model, folder, settings, world=world),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
+def started(model, folder, settings, pause=0.0, environment=None):
+    """A process of its own, which can be killed."""
+    process = launch.context.Process(
+        target=training_worker.train, args=(model, folder, settings, pause, environment)
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    process.start()
+    return process
+
+
+def trained(model, folder, settings, count=1):
+    each = launch.one_of(count) if count > 1 else [None]
+    started_ = [started(model, folder, settings, environment=one) for one in each]
+    try:
+        for process in started_:
+            process.join(120)
+            assert process.exitcode == 0
+    finally:
+        for process in started_:  # one waits for ever where another failed
+            process.kill()
     return torch.load(folder / "weights.pt"), json.loads((folder / "fit.json").read_text())
 
 
@@ -71,20 +65,21 @@ def test_accumulated_micro_batches_equal_the_whole_batch(model, whole, tmp_path)
 
 
 def test_two_processes_equal_one_with_the_doubled_batch(model, whole, tmp_path):
-    weights, record = trained(model, tmp_path, {**SETTINGS, "micro_batch": 4}, world=2)
+    weights, record = trained(model, tmp_path, {**SETTINGS, "micro_batch": 4}, count=2)
     assert record["cost"] == whole[1]["cost"]
     assert furthest(weights, whole[0]) < 2e-5
 
 
 def test_a_killed_training_continues_to_the_same_weights(model, whole, tmp_path):
-    process = subprocess.Popen(command(model, tmp_path, SETTINGS, pause=0.3), env=environment())
+    process = started(model, tmp_path, SETTINGS, pause=0.3)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("steps/checkpoint-*/trainer_state.json")):
         assert time.monotonic() < deadline
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "weights.pt").exists()
     last = max(tmp_path.glob("steps/checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
     half_written = last.with_name("checkpoint-99")  # a kill in the middle of a save

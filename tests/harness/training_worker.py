@@ -1,12 +1,11 @@
-"""Trains a tiny LLaVA by the house's trainer; a script, so that tests can launch and kill it.
-
-Usage: training_worker.py MODEL FOLDER SETTINGS_JSON [seconds to sleep per step]
-"""
+"""Trains a tiny LLaVA by the house's trainer, in processes that tests launch and kill."""
 
 import json
-import sys
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -51,9 +50,20 @@ def make_fit(model: Path, folder: Path) -> Fit:
     )
 
 
-def main() -> None:
-    model, folder, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
-    pause = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
+def train(
+    model: Path,
+    folder: Path,
+    settings: dict[str, Any],
+    pause: float,
+    environment: Mapping[str, str] | None,
+) -> None:
+    """Train and write what came out.
+
+    Args:
+        pause: seconds to sleep per step.
+        environment: laid over this process's, as torchrun does it.
+    """
+    os.environ.update(environment or {})
     processes.start()
     fit = make_fit(model, folder)
     fit.train(ROWS, collate, lambda m, b: loss(m, b, pause), TrainSettings(**settings))
@@ -62,7 +72,3 @@ def main() -> None:
         (folder / "fit.json").write_text(
             json.dumps({"cost": fit.cost.model_dump(), "losses": [c["loss"] for c in fit.curves]})
         )
-
-
-if __name__ == "__main__":
-    main()

@@ -3,12 +3,11 @@
 import base64
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import launch
 import pytest
 from paper_user import write_lines
 from PIL import Image
@@ -122,17 +121,15 @@ def test_a_model_without_chat_template_is_asked_in_llavas_own_words(
 
 
 def test_the_command_says_it_on_one_line_and_exits_with_2(files: Path, llava: Path) -> None:
-    done = subprocess.run(
+    done = launch.run(
         [
-            *(sys.executable, "-m", "harness", "run", "--profile", "paper", "--method", "dpo"),
-            *("--tasks", "mmbench", "--model", str(llava), "--dataset", str(files / "pairs.jsonl")),
+            *("run", "--profile", "paper", "--method", "dpo"),
+            *("--tasks", "mmbench", "--model", llava, "--dataset", files / "pairs.jsonl"),
             *("--source", f"mmbench={files / 'pope'}"),
         ],
-        cwd=files,
-        capture_output=True,
-        text=True,
+        files,
     )
-    assert done.returncode == 2
+    assert done.status == 2
     assert done.stdout == ""
     assert done.stderr.startswith("harness: coco_pope_adversarial.json line 1: there is no 'index'")
     assert len(done.stderr.splitlines()) == 1

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+import launch
 from paper_user import SMALL, results
-from several_processes import HARNESS, TORCHRUN, launch
+from several_processes import torchrun
 
 
 def command(model: Path, files: Path) -> list[str]:
@@ -20,13 +21,13 @@ def command(model: Path, files: Path) -> list[str]:
         given += ["--source", f"{task}={files / place}"]
     for key, value in SMALL.items():
         given += ["--set", f"{key}={json.dumps(value)}"]
-    return [HARNESS, "run", *given]
+    return ["run", *given]
 
 
 def test_two_processes_write_what_one_writes(llava: Path, files: Path, tmp_path: Path) -> None:
-    one = launch(command(llava, files), tmp_path / "one")
-    two = launch([*TORCHRUN, *command(llava, files)], tmp_path / "two")
-    assert (one.returncode, two.returncode) == (0, 0), two.stderr
+    one = launch.run(command(llava, files), tmp_path / "one")
+    two = torchrun(command(llava, files), tmp_path / "two")
+    assert (one.status, two.returncode) == (0, 0), one.stderr + two.stderr
     assert results(tmp_path / "one") == results(tmp_path / "two")
     assert len(results(tmp_path / "one")) == 4
     assert two.stdout == one.stdout
@@ -35,6 +36,6 @@ def test_two_processes_write_what_one_writes(llava: Path, files: Path, tmp_path:
 
 
 def test_a_mistake_is_told_once(llava: Path, files: Path, tmp_path: Path) -> None:
-    done = launch([*TORCHRUN, *command(tmp_path / "no", files)], tmp_path / "run")
+    done = torchrun(command(tmp_path / "no", files), tmp_path / "run")
     assert done.returncode != 0
     assert done.stderr.count("harness: no model") == 1

@@ -1,11 +1,12 @@
-"""FashionKLIP in two processes under torchrun: what one process with the whole batch makes."""
+"""FashionKLIP in two processes: what one process with the whole batch makes."""
 
 import json
 from pathlib import Path
 
+import launch
 import torch
 from PIL import Image
-from several_processes import HARNESS, TORCHRUN, arguments, launch
+from several_processes import arguments
 from tiny_clip import tiny_clip
 
 import harness
@@ -48,8 +49,8 @@ def test_two_processes_with_half_the_batch_make_what_one_makes(tmp_path: Path) -
     given = {"source": {"fashion_catalog": str(source)}, "set": changed}
     one, two = tmp_path / "one", tmp_path / "two"
     harness.run(**asked, **given, runs=one / "runs", leaderboards=one / "leaderboards")
-    both = launch([*TORCHRUN, HARNESS, "run", *arguments({**asked, **given})], two)
-    assert both.returncode == 0, both.stderr
+    for each in launch.run_together(["run", *arguments({**asked, **given})], two):
+        assert each.status == 0, each.stderr
     folders = [next(place.glob("runs/fashionklip_*/fashionklip-seed0")) for place in (one, two)]
     texts = [f"{colour} {kind}" for colour in COLOURS for kind in KINDS]
     pictures = sorted(files.glob("*.png"))

@@ -1,14 +1,13 @@
 """MoDULA's stages and its baselines on a Llama of a few thousand weights."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import launch
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,6 +16,7 @@ from tiny_translators import WORDS, tiny_llama
 from harness.errors import HarnessError
 from harness.models import loading
 from harness.models.causal_lm import CausalLM
+from harness.schema import Cost
 from harness.sources import open_dataset
 from harness.store import Store
 from harness.training import Fit
@@ -59,7 +59,7 @@ def staged(world: Path, domains=("math", "code"), **more) -> dict:
     return settings(world, domains, **{**parts, **more})
 
 
-def new_fit(world: Path, folder: Path, name: str = "fit") -> Fit:
+def new_fit(world: Path, folder: Path, name: str = "fit", store: Path | None = None) -> Fit:
     base = world / "model"
     dataset = open_dataset(str(world / "general.jsonl"))
     return Fit(
@@ -69,7 +69,7 @@ def new_fit(world: Path, folder: Path, name: str = "fit") -> Fit:
         rows=dataset.rows(),
         seed=0,
         folder=folder / name,
-        store=Store(folder / "store"),
+        store=Store(store or folder / "store"),
         inputs={"base": loading.identity(base)},
         resolve=str,
         base=base,
@@ -91,6 +91,22 @@ def written(fit: Fit) -> dict[str, torch.Tensor]:
     return load_file(folder / "modula.safetensors")
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    """Where tests find parts that are no matter of theirs, trained by whoever came first."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def plain(world, store, tmp_path_factory) -> tuple[Cost, dict[str, torch.Tensor]]:
+    """What an undisturbed fit of two domains costs and comes to."""
+    fit = trained(
+        Modula, new_fit(world, tmp_path_factory.mktemp("plain"), store=store), staged(world)
+    )
+    assert fit.cost is not None
+    return fit.cost, written(fit)
+
+
 def logits(module: torch.nn.Module) -> torch.Tensor:
     ids = torch.arange(40).view(2, 20)
     with torch.inference_mode():
@@ -98,9 +114,9 @@ def logits(module: torch.nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("method", STAGED)
-def test_every_stage_lowers_its_loss_and_the_whole_is_read_again(method, world, tmp_path):
+def test_every_stage_lowers_its_loss_and_the_whole_is_read_again(method, world, store, tmp_path):
     longer = {part: {**TRAIN, "epochs": 6} for part in ("universal", "experts", "router")}
-    fit = trained(method, new_fit(world, tmp_path), staged(world, **longer))
+    fit = trained(method, new_fit(world, tmp_path, store=store), staged(world, **longer))
     stages = json.loads((fit.folder / "stages.json").read_text())
     assert list(stages) == ["universal", "math", "code", "router"]
     for name in ("universal", "math", "code"):
@@ -142,51 +158,49 @@ def test_forms_share_the_universal_stage_and_no_expert(world, tmp_path):
     assert len(list((tmp_path / "store/stages").iterdir())) == 1 + 3 * 3
 
 
-def test_experts_trained_side_by_side_are_the_same(world, tmp_path):
-    alone = written(trained(Modula, new_fit(world, tmp_path / "one"), staged(world)))
+def test_experts_trained_side_by_side_are_the_same(world, plain, tmp_path):
+    _, alone = plain
     config = staged(world, jobs=2)
-    apart = written(trained(Modula, new_fit(world, tmp_path / "two"), config))
+    apart = written(trained(Modula, new_fit(world, tmp_path), config))
     assert alone.keys() == apart.keys()
     assert all(torch.equal(apart[name], alone[name]) for name in alone)
     assert "jobs" not in Modula.Config.model_validate(config).model_dump()
 
 
-def test_a_training_killed_within_a_stage_ends_as_one_that_was_not(world, tmp_path):
+def test_a_training_killed_within_a_stage_ends_as_one_that_was_not(world, plain, tmp_path):
+    _, whole = plain
     saving = {**TRAIN, "save_steps": 1}
     config = staged(world, universal=saving, experts=saving, router=saving)
-    whole = written(trained(Modula, new_fit(world, tmp_path / "whole"), config))
-    script = (
-        "import json, sys; from pathlib import Path; from test_fit import *\n"
-        "world, folder = map(Path, sys.argv[1:3])\n"
-        "trained(Modula, new_fit(world, folder), json.loads(sys.argv[3]))"
-    )
-    here = Path(__file__).parent
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (here, *here.parents[:3])))}
-    env["PYTHONPATH"] += os.pathsep + str(here.parents[1])
-    words = [sys.executable, "-c", script, world, tmp_path / "killed", json.dumps(config)]
     for ended in (0, 1, 2, 3):
-        process = subprocess.Popen(list(map(str, words)), env=env)
+        process = launch.context.Process(target=_train, args=(world, tmp_path / "killed", config))
+        process.start()
         _wait_for_a_step(tmp_path / "killed/store/stages", ended, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "killed/fit/stages.json").exists()
     killed = written(trained(Modula, new_fit(world, tmp_path / "killed"), config))
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
 
 
-def _wait_for_a_step(stages: Path, ended: int, process: subprocess.Popen) -> None:
+def _train(world: Path, folder: Path, config: dict) -> None:
+    """What a process of its own does."""
+    trained(Modula, new_fit(world, folder), config)
+
+
+def _wait_for_a_step(stages: Path, ended: int, process: BaseProcess) -> None:
     """Until as many stages have ended and the next has made a step."""
     deadline = time.monotonic() + 120
     while True:
         done = len(list(stages.glob("*/stage.json")))
         if done >= ended and list(stages.glob("*/steps/checkpoint-*/trainer_state.json")):
             return
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.is_alive() and time.monotonic() < deadline
         time.sleep(0.002)
 
 
-def test_uniform_routing_has_no_third_stage_and_equal_shares(world, tmp_path):
-    fit = trained(ModulaUniform, new_fit(world, tmp_path), staged(world))
+def test_uniform_routing_has_no_third_stage_and_equal_shares(world, store, tmp_path):
+    fit = trained(ModulaUniform, new_fit(world, tmp_path, store=store), staged(world))
     assert list(json.loads((fit.folder / "stages.json").read_text())) == [
         "universal",
         "math",
@@ -197,15 +211,14 @@ def test_uniform_routing_has_no_third_stage_and_equal_shares(world, tmp_path):
 
 
 @pytest.mark.parametrize("method", [Molora, Lora])
-def test_baselines_train_on_all_sets_and_are_as_large(method, world, tmp_path):
+def test_baselines_train_on_all_sets_and_are_as_large(method, world, plain, tmp_path):
     config = settings(world, train={**TRAIN, "epochs": 8})
     fit = trained(method, new_fit(world, tmp_path), config)
     assert fit.curves[-1]["loss"] < 0.8 * fit.curves[0]["loss"]
     assert fit.cost is not None
     rows = 3 * 16
     assert fit.cost.train_tokens > rows * 8 * 3
-    ours = trained(Modula, new_fit(world, tmp_path, "ours"), staged(world)).cost
-    assert ours is not None
+    ours, _ = plain
     # A layer of 32 or 48 inputs makes the routers large beside experts of rank 2; LoRA has none.
     assert fit.cost.trainable_parameters == pytest.approx(ours.trainable_parameters, rel=0.15)
 
@@ -232,11 +245,11 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_set_is_one_line(case, world, tmp_path):
+def test_a_wrong_set_is_one_line(case, world, plain, store, tmp_path):
     name, text, message = WRONG[case]
     (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
     config = staged(world)
     config["data"]["domains"][name] = str(tmp_path / f"{name}.jsonl")
     with pytest.raises(HarnessError) as caught:
-        trained(Modula, new_fit(world, tmp_path), config)
+        trained(Modula, new_fit(world, tmp_path, store=store), config)
     assert message in str(caught.value) and "\n" not in str(caught.value)

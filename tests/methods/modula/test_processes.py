@@ -1,12 +1,13 @@
-"""MoDULA's three stages in two processes under torchrun: what one process makes."""
+"""MoDULA's three stages in two processes: what one process makes."""
 
 import json
 from pathlib import Path
 
+import launch
 import torch
 from flan_user import settings
 from safetensors.torch import load_file
-from several_processes import HARNESS, TORCHRUN, arguments, launch
+from several_processes import arguments
 
 import harness
 
@@ -16,8 +17,8 @@ def test_three_stages_in_two_processes_make_what_one_makes(tmp_path: Path) -> No
     files.mkdir()
     asked = settings(files)
     harness.run(**asked, runs=one / "runs", leaderboards=one / "leaderboards")
-    both = launch([*TORCHRUN, HARNESS, "run", *arguments(asked)], two)
-    assert both.returncode == 0, both.stderr
+    for each in launch.run_together(["run", *arguments(asked)], two):
+        assert each.status == 0, each.stderr
     (first,), (second,) = (list(place.glob("runs/modula_*/modula-seed0")) for place in (one, two))
     stages = [
         json.loads(((run / "checkpoint").resolve().parent / "stages.json").read_text())

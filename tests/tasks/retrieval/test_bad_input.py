@@ -4,12 +4,11 @@ import base64
 import json
 import logging
 import resource
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+import launch
 import pytest
 import torch
 from PIL import Image
@@ -151,11 +150,10 @@ def test_the_command_says_on_stderr_what_was_left_out(tmp_path: Path) -> None:
     model = tiny_clip(tmp_path / "clip", "shirt")
     spec = write(tmp_path, shirts(4))
     cut(tmp_path / "images" / "s2.png")
-    command = [sys.executable, "-m", "harness", "run", "--profile", "paper", "--method", "base"]
-    command += ["--model", str(model), "--tasks", TASK, "--source", f"{TASK}={spec}"]
-    command += ["--option", f"{TASK}.skip_broken=true"]
-    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
+    words = ["run", "--profile", "paper", "--method", "base", "--model", model]
+    words += ["--tasks", TASK, "--source", f"{TASK}={spec}", "--option", f"{TASK}.skip_broken=true"]
+    told = launch.run(words, tmp_path)
+    assert told.status == 0, told.stderr
     (line,) = told.stderr.splitlines()
     assert line.startswith("left out 1 with broken pictures, the first: catalogue.jsonl line 3:")
     (board,) = (tmp_path / "leaderboards").glob("*.json")
