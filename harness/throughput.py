@@ -56,17 +56,18 @@ class Report:
     seconds_per_step: float
     peak_memory_gib: float
     losses: list[float]
-    """Of every step."""
+    """Of every step; none where nothing is trained."""
 
     def cells(self, first: Any) -> Sequence[str]:
-        """Its own part of a row of the table, which memory and loss end."""
+        """Its own part of a row of the table, which memory and, of a training, loss end."""
         raise NotImplementedError
 
     def row(self, first: Any) -> str:
         """A row of a Markdown table, given the first row's report too."""
-        memory = f"{self.peak_memory_gib:.1f} GiB"
-        loss = f"{self.losses[0]:.3f} -> {self.losses[-1]:.3f}" if self.losses else "-"
-        return f"| {' | '.join((*self.cells(first), memory, loss))} |"
+        cells = [*self.cells(first), f"{self.peak_memory_gib:.1f} GiB"]
+        if self.losses:
+            cells.append(f"{self.losses[0]:.3f} -> {self.losses[-1]:.3f}")
+        return f"| {' | '.join(cells)} |"
 
 
 class Clock(TrainerCallback):
@@ -210,13 +211,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def common(options: Namespace, clock: Clock) -> dict[str, Any]:
-    """What every report has of a training: the fields of `Report`."""
+def common(size: str, clock: Clock, warm_up: int) -> dict[str, Any]:
+    """The fields of `Report`, which every other report begins with."""
     return {
-        "size": options.size,
+        "size": size,
         "device": device_name(clock.device),
         "versions": versions(),
-        "seconds_per_step": clock.step(options.warm_up),
+        "seconds_per_step": clock.step(warm_up),
         "peak_memory_gib": peak_memory_gib(clock.device),
         "losses": clock.losses,
     }

@@ -91,7 +91,7 @@ def measure(options: argparse.Namespace) -> Report:
     model_tflops = step.flops.model / seconds / 1e12
     hardware_tflops = step.flops.hardware / seconds / 1e12
     return Report(
-        **throughput.common(options, clock),
+        **throughput.common(options.size, clock, options.warm_up),
         parameters=parameters,
         trained_parameters=sum(p.numel() for p in fit.model.module.parameters() if p.requires_grad),
         train=settings.model_dump(mode="json", include=REPORTED),

@@ -83,7 +83,7 @@ def measure(name: str, options: argparse.Namespace) -> Report:
     with throughput.temporary_fit(model, options.seed) as fit:
         clock = throughput.timed_training(fit, pairs, model.collate, loss, settings, options.steps)
     return Report(
-        **throughput.common(options, clock),
+        **throughput.common(options.size, clock, options.warm_up),
         method=name,
         parameters=sum(parameter.numel() for parameter in model.module.parameters()),
         batch_size=options.batch_size,

@@ -145,7 +145,7 @@ def measure(method: str, options: argparse.Namespace) -> Report:
     rate = options.batch_size / clock.step(options.warm_up)
     batch = collate(range(options.batch_size))
     return Report(
-        **throughput.common(options, clock),
+        **throughput.common(options.size, clock, options.warm_up),
         method=method,
         parameters=sum(each.numel() for each in model.module.parameters()),
         batch_size=options.batch_size,

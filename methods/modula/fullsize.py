@@ -85,7 +85,7 @@ def measure(stage: str, options: argparse.Namespace) -> Report:
     parameters = sum(parameter.numel() for parameter in weights)
     tokens = options.batch_size * options.length / clock.step(options.warm_up)
     return Report(
-        **throughput.common(options, clock),
+        **throughput.common(options.size, clock, options.warm_up),
         stage=stage,
         parameters=parameters,
         trained_parameters=sum(each.numel() for each in weights if each.requires_grad),

@@ -49,7 +49,7 @@ def _compared(
     def ours() -> None:
         forgetful = VisionLanguage(model.module, model.processor, model.batch_size)
         fitted: Any = SimpleNamespace(
-            fitted=SimpleNamespace(weights=weights), role=lambda _: forgetful
+            fitted=SimpleNamespace(weights=weights, base=weights), role=lambda _: forgetful
         )
         with tempfile.TemporaryDirectory() as folder:
             store, silent = Store(Path(folder)), Quiet()

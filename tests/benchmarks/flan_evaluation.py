@@ -51,7 +51,7 @@ def _compared(
     def ours() -> None:
         forgetful = CausalLM(model.module, model.tokenizer, model.batch_size)
         fitted: Any = SimpleNamespace(
-            fitted=SimpleNamespace(weights=weights), role=lambda _: forgetful
+            fitted=SimpleNamespace(weights=weights, base=weights), role=lambda _: forgetful
         )
         items = read_items(task, data, split, count)
         asked = Scored(task, items, scored.ref, scored.lab)

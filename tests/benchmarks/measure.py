@@ -51,12 +51,28 @@ class Comparison:
 
     def row(self) -> str:
         """A row of a Markdown table: medians, and the median ratio with its extremes."""
-        bound = "-" if self.bound is None else f"<= {self.bound:g}" + " **missed**" * self.missed
+        bound = "-" if self.bound is None else f"<= {self.bound:.3g}" + " **missed**" * self.missed
         if self.most is not None:
             bound = f"goal <= {self.most:g} {self.unit}"
         ours, peer = (f"{median(side):.3g} {self.unit}" for side in (self.ours, self.peer))
         spread = f"{self.ratio:.3f} ({min(self.ratios):.3f} to {max(self.ratios):.3f})"
         return f"| {self.what} | {ours} | {peer} | {spread} | {bound} | {len(self.ratios)} |"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Repeated measurements of what has no peer: recorded, never checked."""
+
+    what: str
+    unit: str
+    values: Sequence[float]
+    missed = False
+
+    def row(self) -> str:
+        """A row of a Markdown table: the median with its extremes."""
+        low, high = min(self.values), max(self.values)
+        value = f"{median(self.values):.3g} ({low:.3g} to {high:.3g}) {self.unit}"
+        return f"| {self.what} | {value} | - | - | - | {len(self.values)} |"
 
 
 HEAD = """\
