@@ -26,7 +26,7 @@ GAP = "  "
 INDENT = "    "
 
 
-CATEGORIES = 8
+CATEGORIES = 12
 """More categories than this are left to the leaderboard."""
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from harness.errors import HarnessError
 from harness.models.causal_lm import CausalLM
-from harness.prefixes import mean_log_probs
+from harness.models.prefixes import mean_log_probs
 from methods.poir.config import Collect
 
 YES, NO = "Yes", "No"

@@ -21,10 +21,10 @@ from transformers import (
     Qwen2Config,
 )
 
-from harness import prefixes
 from harness.errors import DataError, HarnessError
+from harness.models import prefixes
 from harness.models.causal_lm import CausalLM
-from harness.prefixes import mean_log_probs, prefix_tree, tree_log_probs
+from harness.models.prefixes import mean_log_probs, prefix_tree, tree_log_probs
 
 VOCABULARY = 61
 ROTARY = {
@@ -263,7 +263,7 @@ def test_nothing_is_the_mean_of_nothing(model):
 
 def test_how_groups_are_batched_changes_nothing(model, monkeypatch):
     whole = mean_log_probs(model, PAIRS)
-    monkeypatch.setattr(prefixes, "NODES", 1)
+    monkeypatch.setattr(prefixes, "NODES", {"cpu": 1})
     for found, expected in zip(mean_log_probs(model, PAIRS), whole, strict=True):
         assert found == pytest.approx(expected, abs=1e-5)
 
