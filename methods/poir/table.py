@@ -23,6 +23,7 @@ from harness.schema import Entry
 TASK = "errands_prompts"
 UNTRAINED = ("base", "cot-suffix", "poir-untrained")
 TRAINED = ("opro", "bpo", "poir-random", "poir-without-recirculation", "poir")
+REPEATED = ("poir-without-recirculation", "poir", "bpo")
 KINDS = ("good", "vague", "wrong", "dropped", "noisy", "garbled")
 ROUNDS = (1, 2, 3)
 SCORES = ("clamped", "margin", "good")
@@ -54,9 +55,10 @@ Seeds = Annotated[str, typer.Option(help="A number of seeds (5), or seeds by com
 def arms() -> dict[str, tuple[str, Changes]]:
     """What a row is called -> its method and the settings that it changes."""
     found: dict[str, tuple[str, Changes]] = {name: (name, {}) for name in (*UNTRAINED, *TRAINED)}
-    for method in ("poir", "poir-without-recirculation"):
+    for method in REPEATED:
         for rounds in ROUNDS[1:]:
             found[f"{method}, {rounds} rounds"] = (method, {"rounds": rounds})
+    for method in REPEATED[:2]:
         for score in SCORES[1:]:
             found[f"{method}, score {score}"] = (method, {"collect.score": score})
     for changed in LONGER[1:]:
@@ -115,7 +117,7 @@ def show(
     tables = [
         quality({name: found[name] for name in (*UNTRAINED, *TRAINED)}),
         differences(found, [name for name in (*UNTRAINED, *TRAINED) if name != "poir"]),
-        *(quality(_rounds(found, method)) for method in ("poir-without-recirculation", "poir")),
+        *(quality(_rounds(found, method)) for method in REPEATED),
         quality(_scores(found)),
         collapse(found, runs),
         quality({name: each for name, each in found.items() if name.endswith("greedy")}),
@@ -151,7 +153,7 @@ def _rounds(found: Mapping[str, list[Entry]], method: str) -> dict[str, list[Ent
 
 def _scores(found: Mapping[str, list[Entry]]) -> dict[str, list[Entry]]:
     rows = {}
-    for method in ("poir-without-recirculation", "poir"):
+    for method in REPEATED[:2]:
         rows[f"{method}, score {SCORES[0]}"] = found[method]
         rows |= {(name := f"{method}, score {score}"): found[name] for score in SCORES[1:]}
     return rows
