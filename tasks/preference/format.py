@@ -9,7 +9,6 @@ from harness.cards import resolve
 from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.judges import Case
-from harness.models.rewriting import Rewriting, read_rewriting, rewritten
 from harness.outputs import matched, outputs_in
 from harness.records import is_missing, require
 from harness.schema import Metric, TaskCard, digest
@@ -17,7 +16,7 @@ from harness.scoring import clusters
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.preference import win_rate
 from tasks.preference.options import WinRateOptions, file_of, options_of, without_places
-from tasks.preference.responders import by_model, check_key, responder
+from tasks.preference.responders import answering, check_key
 from tasks.preference.win_rate import OUTSIDE, TIE, Comparison, Judgement
 
 IDS = ("id", "question_id", "idx")
@@ -106,25 +105,22 @@ class WinRate(Task):
         return [item.inputs["prompt"]] * (1 if "baseline" in item.inputs else 2)
 
     def predict(self, model: Any, items: Sequence[Item], **generation: Any) -> list[Prediction]:
-        given = generation.pop("rewriting", None)
-        rewriting = Rewriting.model_validate(given) if given else read_rewriting(model.folder)
-        respond = responder(self.options, model, self.card.prompt, generation)
+        who = answering(self.options, model, self.card.prompt, generation)
         prompts = [item.inputs["prompt"] for item in items]
-        new, answers = prompts, None
-        if rewriting is not None:
-            seed = int(digest([item.id for item in items]), 16) >> 1
-            new = rewritten(model, rewriting, prompts, seed)
-        elif model.folder != model.base:
-            answers = by_model(model, self.card.prompt, generation)([(each,) for each in prompts])
+        new = who.prompts(model, prompts, [item.id for item in items])
         compared = [] if "baseline" in items[0].inputs else prompts
-        said = respond([(each,) for each in [*(new if answers is None else []), *compared]])
-        answers = said[: len(items)] if answers is None else answers
-        own = list(
-            zip(answers, *([said[len(said) - len(items) :]] if compared else []), strict=True)
-        )
+        if who.own is who.responder:
+            said = who.own([(each,) for each in [*new, *compared]])
+            sides = [said[: len(items)], said[len(items) :]]
+        else:
+            sides = [
+                respond([(each,) for each in some])
+                for respond, some in ((who.own, new), (who.responder, compared))
+            ]
+        outputs = zip(*filter(None, sides), strict=True)
         return [
-            Prediction(item.id, outputs, {"prompt": prompt})
-            for item, outputs, prompt in zip(items, own, new, strict=True)
+            Prediction(item.id, tuple(texts), {"prompt": prompt})
+            for item, texts, prompt in zip(items, outputs, new, strict=True)
         ]
 
     def cases(self, item: Item, prediction: Prediction) -> Sequence[Case]:

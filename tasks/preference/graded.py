@@ -12,7 +12,7 @@ from harness.records import is_missing, require
 from harness.schema import TaskCard
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.preference.options import GradeOptions, file_of, options_of, without_places
-from tasks.preference.responders import check_key, responder
+from tasks.preference.responders import answering, check_key
 from tasks.preference.win_rate import OUTSIDE
 
 
@@ -20,7 +20,8 @@ class SingleAnswer(Task):
     """Questions of one turn or two, answered in one conversation, each turn graded from 1 to 10.
 
     Rows are FastChat's: `question_id`, `category`, `turns`, `reference`. A turn is graded with what
-    was said before it, questions of some categories beside a reference answer.
+    was said before it, questions of some categories beside a reference answer. A checkpoint that
+    rewrites prompts is graded by its responder's answers to what it makes of each turn.
     """
 
     role = "causal-lm"
@@ -71,15 +72,18 @@ class SingleAnswer(Task):
         return list(item.inputs["turns"])
 
     def predict(self, model: Any, items: Sequence[Item], **generation: Any) -> list[Prediction]:
-        respond = responder(self.options, model, self.card.prompt, generation)
+        who = answering(self.options, model, self.card.prompt, generation)
+        ids = [item.id for item in items]
         dialogues: list[list[str]] = [[] for _ in items]
         for turn in range(self.options.turns):
-            for dialogue, item in zip(dialogues, items, strict=True):
-                dialogue.append(item.inputs["turns"][turn])
-            for dialogue, answer in zip(dialogues, respond(dialogues), strict=True):
+            prompts = [item.inputs["turns"][turn] for item in items]
+            new = who.prompts(model, prompts, [f"{turn} {each}" for each in ids])
+            for dialogue, prompt in zip(dialogues, new, strict=True):
+                dialogue.append(prompt)
+            for dialogue, answer in zip(dialogues, who.own(dialogues), strict=True):
                 dialogue.append(answer)
         return [
-            Prediction(item.id, tuple(dialogue[1::2]))
+            Prediction(item.id, tuple(dialogue[1::2]), {"prompts": dialogue[::2]})
             for item, dialogue in zip(items, dialogues, strict=True)
         ]
 

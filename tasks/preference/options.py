@@ -1,13 +1,12 @@
 """What a card of the preference family says beside its own fields."""
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from harness.chat import plain_address
-from harness.errors import DataError, PluginError, suggestion
+from harness.chat import plain_address, plain_variable
+from harness.errors import DataError, PluginError, complaint, suggestion
 from harness.records import nearest_file
 from harness.schema import TaskCard
 
@@ -35,9 +34,7 @@ class AnswerOptions(BaseModel):
     @field_validator("endpoint_key")
     @classmethod
     def _variable(cls, name: str) -> str:
-        if name and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError("the name of an environment variable, not the key itself")
-        return name
+        return plain_variable(name)
 
 
 class WinRateOptions(AnswerOptions):
@@ -90,7 +87,7 @@ def options_of(card: TaskCard, cls: type[BaseModel]) -> Any:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         name = str(problem["loc"][0])
-        why = problem["msg"].removeprefix("Value error, ")
+        why = complaint(problem)
         if problem["type"] == "extra_forbidden":
             why = f"there is no such option. {suggestion(name, cls.model_fields)}".rstrip()
         raise PluginError(f"task '{card.name}': option '{name}': {why.rstrip('.')}.") from None

@@ -5,13 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
 from harness.chat import Chat, ChatConfig
-from harness.errors import HarnessError
+from harness.errors import HarnessError, complaint
 from harness.models import loading
+from harness.models.rewriting import Rewriting, read_rewriting, rewritten
+from harness.schema import digest
 from tasks.preference.options import AnswerOptions
 
 if TYPE_CHECKING:
@@ -21,6 +23,42 @@ Dialogue = Sequence[str]
 """What a user said and what was answered, by turns; the user's text stands first and last."""
 Respond = Callable[[Sequence[Dialogue]], list[str]]
 """Dialogues -> the next answer in each, in their order."""
+
+
+class Answering(NamedTuple):
+    """How a scored checkpoint takes part.
+
+    rewriting: what it makes of prompts, where it rewrites them.
+    own: who answers for it: itself, but for one that rewrites and for an untrained model.
+    responder: who answers for the other side.
+    """
+
+    rewriting: Rewriting | None
+    own: Respond
+    responder: Respond
+
+    def prompts(self, model: "CausalLM", prompts: Sequence[str], ids: Sequence[str]) -> list[str]:
+        """What is answered in place of the prompts of some items."""
+        if self.rewriting is None:
+            return list(prompts)
+        return rewritten(model, self.rewriting, prompts, int(digest(list(ids)), 16) >> 1)
+
+
+def answering(
+    options: AnswerOptions, model: "CausalLM", template: str, generation: Mapping[str, Any]
+) -> Answering:
+    """Who answers what; `rewriting` among the generation settings stands over the checkpoint's."""
+    settings = {key: value for key, value in generation.items() if key != "rewriting"}
+    given = generation.get("rewriting")
+    rewriting = Rewriting.model_validate(given) if given else _of_checkpoint(model)
+    other = responder(options, model, template, settings)
+    if rewriting is None and model.folder != model.base:
+        return Answering(None, by_model(model, template, settings), other)
+    return Answering(rewriting, other, other)
+
+
+def _of_checkpoint(model: "CausalLM") -> Rewriting | None:
+    return read_rewriting(model.folder) if model.folder else None
 
 
 def responder(
@@ -85,7 +123,7 @@ def _served(
         )
     except ValidationError as error:
         first = error.errors()[0]
-        raise HarnessError(f"option 'endpoint': {first['loc'][0]}: {first['msg']}.") from None
+        raise HarnessError(f"option 'endpoint': {first['loc'][0]}: {complaint(first)}.") from None
 
     def respond(dialogues: Sequence[Dialogue]) -> list[str]:
         # The run keeps the answers of a chunk itself, when it has them all.

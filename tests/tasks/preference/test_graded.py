@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from harness.errors import DataError, HarnessError, PluginError
 from harness.models import loading
+from harness.models.rewriting import Rewriting
 from harness.task import Prediction, Ratio
 from tests.tasks.preference.preference_user import card, items_of, judged, plain
 from tests.tasks.preference.recorded_files import lines
@@ -106,6 +107,42 @@ def test_the_second_turn_is_asked_after_the_first_answer(tmp_path):
             assert model.generate([text], **SHORT) == [answer]
             dialogue += [{"role": "assistant", "content": answer}]
             dialogue += [{"role": "user", "content": second}]
+
+
+def test_a_trained_model_is_graded_by_its_own_answers(tmp_path):
+    base = chat_model(tmp_path / "base", 3)
+    model = loading.load(chat_model(tmp_path / "trained", 4), "causal-lm")
+    model.base = base
+    own = loading.load(tmp_path / "trained", "causal-lm")
+    own.base = tmp_path / "trained"
+    items = mtbench(tmp_path)
+    task = plain("mtbench")
+    found = [each.outputs for each in task.predict(model, items, **SHORT)]
+    assert found == [each.outputs for each in task.predict(own, items, **SHORT)]
+    assert found != [each.outputs for each in task.predict(loaded(base), items, **SHORT)]
+
+
+def test_a_rewriter_is_graded_by_its_responders_answers_to_the_new_prompts(tmp_path):
+    base = chat_model(tmp_path / "base", 3)
+    folder = chat_model(tmp_path / "rewriter", 4)
+    Rewriting(template="so: {prompt}", by_model=False).write(folder)
+    model = loading.load(folder, "causal-lm")
+    model.base = base
+    items = mtbench(tmp_path)
+    found = plain("mtbench").predict(model, items, **SHORT)
+    for item, prediction in zip(items, found, strict=True):
+        new = [f"so: {turn}" for turn in item.inputs["turns"]]
+        assert prediction.details["prompts"] == new
+        (text,) = model.chat_texts([[{"role": "user", "content": new[0]}]])
+        assert loaded(base).generate([text], **SHORT) == [prediction.outputs[0]]
+        (shown, _) = plain("mtbench").cases(item, prediction)
+        assert shown.turns == (item.inputs["turns"][0],)
+
+
+def loaded(folder):
+    model = loading.load(folder, "causal-lm")
+    model.base = folder
+    return model
 
 
 def test_a_model_without_a_chat_format_answers_one_turn_alone(tmp_path):
