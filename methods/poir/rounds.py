@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,13 +103,25 @@ def _train(stage: Fit, initial: CausalLM, history: Sequence[JsonRow], config: Po
     if len(pairs) < config.train.batch_size:
         raise DataError(
             f"{len(pairs)} of {len(history)} prompts gave a pair, fewer than one batch of "
-            f"{config.train.batch_size}: look at {stage.folder / COLLECTION}; give more prompts, "
-            "lower collect.margin or train.batch_size, or raise collect.temperature."
+            f"{config.train.batch_size}{_dropped(history)}: look at {stage.folder / COLLECTION}; "
+            "give more prompts, lower collect.margin or train.batch_size, or raise "
+            "collect.temperature."
         )
     rows = examples(stage, initial, pairs, config.asked, config.train.micro_batch)
     tokens = sum(len(row.chosen.answer) for row in rows) / len(rows)
     step = pair_loss(config.loss, tokens)
     stage.train(rows, collate(stage.model), step, config.train, _adapters(stage.model))
+
+
+def _dropped(history: Sequence[JsonRow]) -> str:
+    """How many rewrites did not count, and why most did not; empty where all did."""
+    rounds = (each for row in history for each in row["rounds"])
+    candidates = [one for each in rounds for one in each["candidates"]]
+    reasons = Counter(one["dropped"] for one in candidates if one.get("dropped"))
+    if not reasons:
+        return ""
+    ((why, count),) = reasons.most_common(1)
+    return f" ({reasons.total()} of {len(candidates)} rewrites did not count, {count} were {why})"
 
 
 def _adapters(model: CausalLM) -> list[nn.Parameter] | None:
