@@ -78,7 +78,7 @@ def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
                     keep(config, entry, rows, folder / label, reporter)
                 entries.append(entry)
                 examples = scored.task.examples(scored.items, predictions)
-                if examples:
+                if examples and seed == arm.seeds[0]:
                     reporter.examples(f"{label} on {scored.ref.name}", examples)
     _write(folder / "timing.json", _timing(seconds))
     return entries

@@ -203,9 +203,7 @@ def test_fewer_pairs_than_a_batch_are_refused_with_the_place_and_the_fix(tmp_pat
     with pytest.raises(DataError) as error:
         trained(tmp_path, config)
     said = str(error.value)
-    assert said.startswith(
-        "stage 'round 1': 0 of 6 prompts gave a pair, fewer than one batch of 4 ("
-    )
+    assert said.startswith("stage 'round 1': 0 of 6 prompts gave a pair, fewer than one batch of 4")
     assert "collect.margin" in said and "\n" not in said
     (path,) = (tmp_path / "store/stages").glob("*/collection.jsonl")
     assert str(path) in said and len({row["prompt"] for row in lines(path)}) == 6
