@@ -162,16 +162,23 @@ def device_kind() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
+def placement() -> tuple[str, Any]:
+    """The device of this process, and the precision of weights there: bf16 where it has that."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu", torch.float32
+    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return f"cuda:{torch.cuda.current_device()}", dtype
+
+
 def load(folder: Path, role: str) -> Any:
     """A model in its role, on the device of this process, in bf16 where the device has it."""
-    import torch
     from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    cuda = torch.cuda.is_available()
-    dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
-    device = f"cuda:{torch.cuda.current_device()}" if cuda else "cpu"
+    device, dtype = placement()
     module, _, name = ROLES[role].partition(":")
     whole = base_of(folder) if is_adapter(folder) else folder
     try:

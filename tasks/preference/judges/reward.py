@@ -179,14 +179,11 @@ def _tokenizer(folder: Path) -> Any:
 
 def _load(folder: Path) -> Any:
     """A reward model on the device of this process, in bf16 where the device has it."""
-    import torch
     from transformers import AutoModelForSequenceClassification
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    cuda = torch.cuda.is_available()
-    dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
-    device = f"cuda:{torch.cuda.current_device()}" if cuda else "cpu"
+    device, dtype = loading.placement()
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=dtype, output_loading_info=True
