@@ -8,7 +8,7 @@ from typing import Any, get_origin
 from pydantic import BaseModel, ValidationError
 
 from harness.configs import flat
-from harness.errors import HarnessError, suggestion
+from harness.errors import HarnessError, complaint, suggestion
 from harness.method import Method, MethodConfig, Preset
 from harness.schema import RunConfig
 
@@ -65,9 +65,10 @@ def _validated(name: str, cls: type[MethodConfig], settings: Mapping[str, Any]) 
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise HarnessError(
-            f"method '{name}': {where}: {first['msg']} (got {first.get('input')!r})."
-        ) from None
+        # A validator's own words say enough, and what was given may be a secret.
+        own = first["type"] == "value_error"
+        got = "" if own else f" (got {first.get('input')!r})"
+        raise HarnessError(f"method '{name}': {where}: {complaint(first)}{got}.") from None
 
 
 def _over(default: BaseModel, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,9 +61,22 @@ class ChatConfig(Strict):
     @field_validator("key_variable")
     @classmethod
     def _variable(cls, name: str) -> str:
-        if name and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError("the name of an environment variable, not the key itself")
-        return name
+        return plain_variable(name)
+
+
+def exported_variable(name: str) -> str:
+    """A variable that holds a key, or nothing; raises `ValueError` where it is not set: what was
+    given may be the key itself, and a name's place is written down."""
+    if plain_variable(name) and not os.environ.get(name, "").strip():
+        raise ValueError("names an environment variable that is not set: export it")
+    return name
+
+
+def plain_variable(name: str) -> str:
+    """The name of a variable that holds a key, or nothing; raises `ValueError` for all else."""
+    if name and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("the name of an environment variable, not the key itself")
+    return name
 
 
 def plain_address(url: str) -> str:
@@ -77,7 +90,10 @@ def plain_address(url: str) -> str:
     if parts.scheme not in ("http", "https") or not host or not re.fullmatch("[!-~]+", url):
         raise ValueError("an address begins with http:// or https:// and a host")
     if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError("an address without user, password and '?': name a key_variable")
+        raise ValueError(
+            "an address without user, password and '?': a key comes from the environment variable "
+            "that another setting names"
+        )
     return url.rstrip("/")
 
 

@@ -277,6 +277,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            # Its message is the help; empty where a plugin's own has been printed.
+            print(str(error), file=sys.stderr, end="\n" if str(error) else "")
+            sys.exit(2)
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             _fail(str(error.format_message()))
         if type(error).__name__ == "Abort":

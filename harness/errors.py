@@ -1,7 +1,8 @@
 """What a user can do wrong. Each message says what, where, and what to do, on one line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class HarnessError(Exception):
@@ -14,6 +15,11 @@ class DataError(HarnessError):
 
 class PluginError(HarnessError):
     """A plugin that cannot be found or loaded."""
+
+
+def complaint(problem: Mapping[str, Any]) -> str:
+    """What one of pydantic's errors says, a validator's own words as they are; no period."""
+    return str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ValidationError
 
 from harness import registry
-from harness.errors import HarnessError, PluginError, suggestion
+from harness.errors import HarnessError, PluginError, complaint, suggestion
 from harness.schema import Strict
 
 Decision = Literal["first", "second", "tie"] | float
@@ -124,7 +124,12 @@ def open_judge(name: str, settings: Mapping[str, Any], folder: Path) -> Judge:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise HarnessError(f"judge '{name}': {place}: {first['msg']}.") from None
+        if first["type"] == "missing":
+            raise HarnessError(
+                f"judge '{name}': {place} is missing: give --judge-option {place}=VALUE. "
+                f"`harness show {name}` says what it takes; `harness list judges` shows others."
+            ) from None
+        raise HarnessError(f"judge '{name}': {place}: {complaint(first)}.") from None
     return cls(name, config, folder)
 
 
@@ -134,6 +139,8 @@ def verdicts(judge: Judge, cases: Sequence[Case]) -> list[Verdict]:
     Raises `PluginError` where they are not as many as the cases, or decide what was not asked.
     """
     found = judge.judge(cases)
+    if not (isinstance(found, list) and all(isinstance(each, Verdict) for each in found)):
+        raise PluginError(f"judge '{judge.name}': gives no list of Verdict, but {found!r:.60}.")
     if len(found) != len(cases):
         raise PluginError(f"judge '{judge.name}': {len(found)} verdicts on {len(cases)} cases.")
     for case, verdict in zip(cases, found, strict=True):

@@ -1,6 +1,7 @@
 """What a run's judge says of predictions, between them and their scores."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -26,11 +27,25 @@ def judged(scored: Scored, predictions: Sequence[Prediction], store: Store) -> l
         list(scored.task.cases(item, prediction))
         for item, prediction in zip(scored.items, predictions, strict=True)
     ]
-    found = iter(_verdicts(scored.judge, [case for some in cases for case in some], store))
+    rows = _verdicts(scored.judge, [case for some in cases for case in some], store)
+    _say_failed(scored.judge, rows)
+    found = iter(rows)
     return [
         replace(each, details={**each.details, "verdicts": [next(found) for _ in some]})
         for each, some in zip(predictions, cases, strict=True)
     ]
+
+
+def _say_failed(judge: Judge, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Say why judgements failed: a table of results says how many alone."""
+    failed = [row["reason"] for row in rows if row["decision"] is None]
+    if failed and processes.is_main():
+        print(
+            f"judge '{judge.name}': {len(failed)} of {len(rows)} judgements failed, the first: "
+            f"{failed[0] or 'it does not say why'}. The same command asks again where no answer "
+            "came.",
+            file=sys.stderr,
+        )
 
 
 def _verdicts(judge: Judge, cases: Sequence[Case], store: Store) -> list[dict[str, Any]]:

@@ -198,9 +198,10 @@ def _scored(task: Task, config: RunConfig) -> Scored:
     elif config.profile in card.sources:
         source = card.sources[config.profile]
     else:
+        others = f" ({', '.join(card.sources)})" if card.sources else ""
         raise HarnessError(
-            f"task '{card.name}' has no source in profile '{config.profile}' "
-            f"({', '.join(card.sources)}): give --source {card.name}=FILE."
+            f"task '{card.name}' has no source in profile '{config.profile}'{others}: "
+            f"give --source {card.name}=FILE."
         )
     data = open_data(source.dataset, source.revision)
     lab = data.lab or source == card.sources.get("lab")

@@ -44,7 +44,7 @@ def list_plugins(
 
 
 def show_plugin(
-    name: Annotated[str, typer.Argument(help="A method, task, dataset or model.")],
+    name: Annotated[str, typer.Argument(help="A method, task, dataset, model, engine or judge.")],
 ) -> None:
     """Show one plugin: a task's card, a method's settings, a model's origin."""
     found = [kind for kind in registry.KINDS if registry.registered(kind, name)]

@@ -269,6 +269,15 @@ def _pyarrow(path: Path) -> tuple[Any, type[Exception]]:
     return pyarrow.parquet, pyarrow.ArrowException
 
 
+def require_text(row: Mapping[str, Any], place: str, *names: str) -> str:
+    """The same as a text, a number's too; raises `DataError` where it is a list or a mapping."""
+    found = require(row, place, *names)
+    if isinstance(found, list | dict):
+        name = next(each for each in names if row.get(each) is found)
+        raise DataError(f"{place}: '{name}' is no text (got {found!r:.60}).")
+    return str(found)
+
+
 def nearest_file(path: Path) -> str:
     """`Did you mean ...?` among the data files beside a path that does not exist."""
     folder = path.parent

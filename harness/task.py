@@ -167,6 +167,7 @@ class TaskGroup:
         """The members in a profile; raises `HarnessError` where it has none."""
         if profile not in self.members:
             raise HarnessError(
-                f"this group has no tasks in profile '{profile}' ({', '.join(self.members)})."
+                f"'{self.summary}': this group has no tasks in profile '{profile}': give "
+                f"--profile {' or '.join(self.members)}."
             )
         return self.members[profile]

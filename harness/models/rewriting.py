@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError, field_validator
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, complaint
 from harness.files import write_atomic
 from harness.schema import Strict
 
@@ -28,7 +28,7 @@ class Rewriting(Strict):
     """Whether the model is asked; else the filled template is the new prompt."""
     after: str = ""
     """Where the model's text has more than the new prompt: the mark after which that stands."""
-    temperature: float = Field(0.0, ge=0)
+    temperature: float = Field(0.0, ge=0, allow_inf_nan=False)
     """0: greedy."""
     top_p: float = Field(1.0, gt=0, le=1)
     max_new_tokens: int = Field(512, ge=1)
@@ -60,7 +60,11 @@ def read_rewriting(folder: Path) -> Rewriting | None:
         return None
     try:
         return Rewriting.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, ValueError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = ": ".join([*map(str, first["loc"]), complaint(first)])
+        raise HarnessError(f"{path}: damaged ({said}).") from None
+    except (OSError, ValueError) as error:
         raise HarnessError(f"{path}: damaged ({' '.join(str(error).split())[:200]}).") from None
 
 

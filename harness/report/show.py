@@ -94,4 +94,6 @@ def _yaml(value: Any) -> str:
 
 
 def _judge(judge: Any) -> str:
-    return "\n".join([inspect.getdoc(judge) or "", "", "settings:", *_settings(judge.Config, "  ")])
+    settings = _settings(judge.Config, "  ")
+    title = "settings:" if settings else "settings: none"
+    return "\n".join([inspect.getdoc(judge) or "", "", title, *settings])

@@ -8,7 +8,7 @@ from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.models.causal_lm import CausalLM
 from harness.models.rewriting import Rewriting
-from harness.records import is_missing, require
+from harness.records import is_missing, require_text
 from harness.schema import digest
 from harness.store import JsonRow
 from harness.training import Fit
@@ -48,7 +48,7 @@ def questions(rows: Sequence[Row], dataset: Dataset, settings: Collect) -> list[
     found = []
     for index, row in enumerate(rows):
         place = dataset.place(None, index)
-        prompt = str(require(row, place, *PROMPT))
+        prompt = require_text(row, place, *PROMPT)
         if settings.score == "yes-no":
             found.append(Question(prompt, "", ""))
             continue
@@ -59,7 +59,7 @@ def questions(rows: Sequence[Row], dataset: Dataset, settings: Collect) -> list[
                     f"{place}: there is no {' or '.join(map(repr, names))}, which the score "
                     f"'{settings.score}' reads: give both answers, or set collect.score=yes-no."
                 )
-            answers.append(str(require(row, place, *names)))
+            answers.append(require_text(row, place, *names))
         found.append(Question(prompt, *answers))
     return found
 

@@ -1,5 +1,6 @@
 """`harness poir`: prompts rewritten by a trained rewriter."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,8 +27,10 @@ def rewrite(
         Path | None, typer.Option(help="A file of prompts instead: JSON lines, a table, lines.")
     ] = None,
     field: Annotated[str | None, typer.Option(help="Where a record has its prompt.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="As it was trained for.", min=0)] = None,
-    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    temperature: Annotated[
+        float | None, typer.Option(help="0: greedy; without it what the checkpoint says.", min=0)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampling.", min=0, max=2**63 - 1)] = 0,
 ) -> None:
     """Print the optimized prompt; of a file, a line of JSON for each prompt."""
     from harness.errors import HarnessError
@@ -45,6 +48,8 @@ def rewrite(
             "or opro."
         )
     if temperature is not None:
+        if not math.isfinite(temperature):
+            raise HarnessError(f"--temperature: {temperature} is not a finite number.")
         rewriting = rewriting.model_copy(update={"temperature": temperature})
     prompts = _of_file(file, field) if file else [_said() if prompt is None else prompt]
     if not (prompts and all(each.strip() for each in prompts)):
@@ -70,11 +75,11 @@ def _of_file(file: Path, field: str | None) -> list[str]:
     """The prompts of a file: of records, or a line each."""
     from harness.errors import DataError
     from harness.parallel import read_lines
-    from harness.records import SUFFIXES, kind_of, nearest_file, read_records, require
+    from harness.records import SUFFIXES, kind_of, nearest_file, read_records, require_text
 
     if not file.exists():
         raise DataError(f"{file}: no such file. {nearest_file(file)}".rstrip())
     if kind_of(file) not in SUFFIXES:
         return [line for line in read_lines(file) if line.strip()]
     names = (field,) if field else ("prompt", "instruction", "question", "text")
-    return [str(require(each.fields, each.place, *names)) for each in read_records(file)]
+    return [require_text(each.fields, each.place, *names) for each in read_records(file)]

@@ -3,10 +3,11 @@
 Only the paper's abstract is public to us: what is not marked otherwise is our reading of it.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from harness.chat import exported_variable, plain_address
 from harness.method import MethodConfig
 from harness.models.rewriting import Rewriting
 from harness.schema import Strict
@@ -37,6 +38,22 @@ STEPS = "{prompt}\nLet's think step by step."
 Score = Literal["margin", "good", "clamped", "yes-no"]
 
 
+def holds(*fields: str) -> AfterValidator:
+    """Of a template: a text without one of these fields, such as `{prompt}`, is refused."""
+
+    def check(template: str) -> str:
+        missing = [field for field in fields if field not in template]
+        if missing:
+            raise ValueError(f"a text that holds {' and '.join(fields)}: {missing[0]} is missing")
+        return template
+
+    return AfterValidator(check)
+
+
+def _address(url: str) -> str:
+    return plain_address(url) if url else url
+
+
 class Collect(Strict):
     """How rewrites are sampled, scored and chosen from."""
 
@@ -44,7 +61,7 @@ class Collect(Strict):
     """Prompts of a round; each round takes the next ones, from the start again after the last."""
     candidates: int = Field(8, ge=2)
     """K, rewrites sampled of a prompt (our reading)."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Of the sampling (Question-Rewriter: 1)."""
     top_p: float = Field(0.95, gt=0, le=1)
     recirculations: int = Field(4, ge=1)
@@ -59,9 +76,9 @@ class Collect(Strict):
     logit of No, where the data have no answers."""
     floor: float = Field(-3.0, lt=0)
     """Nats per token below which answers are all the same."""
-    response: str = "{prompt}"
+    response: Annotated[str, holds("{prompt}")] = "{prompt}"
     """What the responder reads of a prompt."""
-    question: str = QUESTION
+    question: Annotated[str, holds("{rewrite}")] = QUESTION
     """What the model is asked for `yes-no`, with {prompt} and {rewrite}."""
     longest: float = Field(6.0, gt=0)
     """Of a rewrite, times the prompt's characters."""
@@ -70,12 +87,12 @@ class Collect(Strict):
     """`best`: the best rewrite chosen, the worst rejected; `random`: any two of them (control)."""
     batch_size: int = Field(64, ge=1)
     """Texts that are sampled at once."""
-    endpoint: str = ""
+    endpoint: Annotated[str, AfterValidator(_address)] = ""
     """Address of an OpenAI-compatible server of the initial model (`vllm serve MODEL`:
     http://localhost:8000/v1) that samples in place of the model in memory; of one round alone."""
     endpoint_model: str = ""
     """The model's name there."""
-    endpoint_key: str = ""
+    endpoint_key: Annotated[str, AfterValidator(exported_variable)] = ""
     """Environment variable that holds the server's key."""
 
 
@@ -140,7 +157,7 @@ class BpoConfig(PoirConfig):
 class SuffixConfig(MethodConfig):
     """A fixed text around every prompt."""
 
-    template: str = STEPS
+    template: Annotated[str, holds("{prompt}")] = STEPS
     """With {prompt}."""
 
 
@@ -155,16 +172,16 @@ class OproConfig(MethodConfig):
     """Training prompts that a text is scored on."""
     shown: int = Field(20, ge=1)
     """Best texts so far that the model is shown, the worst of them first (paper: 20)."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Paper: 1."""
     max_new_tokens: int = Field(64, ge=1)
-    template: str = (
+    template: Annotated[str, holds("{history}")] = (
         "Below are texts that were set before a prompt, with scores. A higher score is better.\n"
         "\n{history}\n\nWrite a new text, different from these, with a higher score. Write the "
         "text alone."
     )
     """What the model is asked, with {history}."""
-    around: str = "{text}\n{prompt}"
+    around: Annotated[str, holds("{text}", "{prompt}")] = "{text}\n{prompt}"
     """How a text and a prompt become the new prompt."""
     start: list[str] = ["Let's think step by step."]
     """Texts that are tried first, beside none at all."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.chat import Chat, ChatConfig
-from harness.errors import HarnessError
+from harness.errors import HarnessError, complaint
 from harness.models.causal_lm import CausalLM
 from harness.models.rewriting import Rewriting
 from methods.poir.config import Collect
@@ -67,7 +67,7 @@ def served(model: CausalLM, rewriting: Rewriting, settings: Collect, folder: Pat
         first = error.errors()[0]
         named = {"base_url": "endpoint", "model": "endpoint_model", "key_variable": "endpoint_key"}
         field = named.get(str(first["loc"][0]), str(first["loc"][0]))
-        raise HarnessError(f"collect.{field}: {first['msg']}.") from None
+        raise HarnessError(f"collect.{field}: {complaint(first)}.") from None
     chat = Chat(config, folder)
     common = {"temperature": settings.temperature, "top_p": settings.top_p}
 

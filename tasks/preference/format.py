@@ -10,7 +10,7 @@ from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.judges import Case
 from harness.outputs import matched, outputs_in
-from harness.records import is_missing, require
+from harness.records import is_missing, require, require_text
 from harness.schema import Metric, TaskCard, digest
 from harness.scoring import clusters
 from harness.task import Item, Prediction, Ratio, Score, Task
@@ -80,7 +80,7 @@ class WinRate(Task):
 
     def _item(self, row: Row, place: str, name: str) -> Item:
         known = next((row[field] for field in IDS if not is_missing(row.get(field))), name)
-        instruction = _text(row, place, *self.options.instruction)
+        instruction = require_text(row, place, *self.options.instruction)
         contexts = (row[n] for n in self.options.context if not is_missing(row.get(n)))
         context = str(next(contexts, ""))
         inputs = {"prompt": f"{instruction}\n{context}".strip() if context else instruction}
@@ -224,14 +224,6 @@ def answer_text(row: Mapping[str, Any], place: str, name: str) -> str:
     if not isinstance(row[name], str):
         raise DataError(f"{place}: '{name}' is no text (got {row[name]!r:.60}).")
     return str(row[name])
-
-
-def _text(row: Row, place: str, *names: str) -> str:
-    found = require(row, place, *names)
-    if isinstance(found, list | dict):
-        name = next(each for each in names if row.get(each) is found)
-        raise DataError(f"{place}: '{name}' is no text (got {found!r:.60}).")
-    return str(found)
 
 
 def _first_output(record: Any) -> str:

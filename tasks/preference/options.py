@@ -96,6 +96,8 @@ def options_of(card: TaskCard, cls: type[BaseModel]) -> Any:
 def file_of(option: str, name: str) -> Path:
     """The file that an option names; raises `DataError` where it is not there."""
     path = Path(name).expanduser()
+    if path.is_dir():
+        raise DataError(f"option '{option}': {path}: is a folder, give a file.")
     if not path.is_file():
         raise DataError(f"option '{option}': {path}: no such file. {nearest_file(path)}".rstrip())
     return path

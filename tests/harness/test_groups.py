@@ -59,7 +59,7 @@ def test_a_group_is_its_members_each_once():
 
 
 def test_a_group_says_which_profiles_it_has():
-    with pytest.raises(HarnessError, match=r"no tasks in profile 'paper' \(lab\)"):
+    with pytest.raises(HarnessError, match=r"^'Two at once': this .* 'paper': give --profile lab"):
         task_names(asked("both", profile="paper"))
 
 

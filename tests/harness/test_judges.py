@@ -14,12 +14,26 @@ from harness.judges import Case, Identity, Judge, Verdict, open_judge, verdicts
 
 JUDGES = '''"""Judges of a stranger."""
 
+from pydantic import Field, field_validator
+
 from harness.judges import Judge, Verdict
 from harness.schema import Strict
 
 
 class Settings(Strict):
     margin: int = 0
+    weight: float = Field(0, ge=0)
+
+    @field_validator("weight")
+    @classmethod
+    def _light(cls, weight):
+        if weight > 1:
+            raise ValueError("a weight of at most 1.")
+        return weight
+
+
+class Needy(Strict):
+    model: str
 
 
 class Longest(Judge):
@@ -43,10 +57,16 @@ class Bare(Judge):
         return []
 
 
+class Wants(Bare):
+    """Takes a model."""
+
+    Config = Needy
+
+
 class Other:
     """No judge."""
 '''
-NAMES = {"longest": "Longest", "bare": "Bare", "other": "Other"}
+NAMES = {"longest": "Longest", "bare": "Bare", "other": "Other", "wants": "Wants"}
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +118,12 @@ def test_a_judge_of_a_stranger_judges(installed, tmp_path):
             r"no setting 'magrin'\. Did you mean 'margin'\? It takes margin",
         ),
         ("longest", {"margin": "word"}, r"^judge 'longest': margin: .*valid integer"),
+        ("longest", {"weight": 2}, r"^judge 'longest': weight: a weight of at most 1\.$"),
+        (
+            "wants",
+            {},
+            r"^judge 'wants': model is missing: give --judge-option model=VALUE\. `harness show w",
+        ),
         ("bare", {"margin": 3}, r"It takes none\."),
     ],
 )
@@ -146,6 +172,16 @@ def test_decisions_on_what_was_not_asked_are_errors(case, decision):
         verdicts(Fixed(Verdict(decision)), [case])
 
 
+@pytest.mark.parametrize("given", [None, ["first"], "first", (Verdict("first"),)])
+def test_what_is_no_list_of_verdicts_is_an_error(given):
+    class Loose(Fixed):
+        def judge(self, cases):
+            return given
+
+    with pytest.raises(PluginError, match="judge 'fixed': gives no list of Verdict, but"):
+        verdicts(Loose("first"), [Case.of("ask", "a", "b")])
+
+
 def test_as_many_verdicts_as_cases():
     with pytest.raises(PluginError, match=r"^judge 'fixed': 1 verdicts on 2 cases"):
         verdicts(Fixed(Verdict("tie")), [PAIR, PAIR])
@@ -165,3 +201,10 @@ def test_as_many_verdicts_as_cases():
 def test_a_case_has_one_text_per_turn(turns, answers, references):
     with pytest.raises(ValueError, match="one"):
         Case(turns, answers, references)
+
+
+def test_a_judge_without_settings_is_shown_to_have_none(installed):
+    from harness.report.show import show_text
+
+    assert show_text(registry.find("judges", "bare")).endswith("settings: none")
+    assert "settings:\n  margin: 0" in show_text(registry.find("judges", "longest"))

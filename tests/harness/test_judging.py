@@ -100,6 +100,16 @@ def test_failed_ones_alone_are_asked_again(store):
     assert judged(scored(Fixed(lambda case: pytest.fail("again"))), SAID, store) == found
 
 
+def test_why_judgements_failed_is_said(store, capsys):
+    judged(scored(Fixed(lambda case: None if case.turns == ("ask 2",) else "first")), SAID, store)
+    assert capsys.readouterr().err == (
+        "judge 'fixed': 2 of 6 judgements failed, the first: cut. "
+        "The same command asks again where no answer came.\n"
+    )
+    judged(scored(Fixed()), SAID, store)
+    assert capsys.readouterr().err == ""
+
+
 def test_another_judge_or_answer_is_asked_anew(store):
     judged(scored(Fixed()), SAID, store)
     other = Fixed(model="another")

@@ -1,6 +1,7 @@
 """The `llm` judge: a language model, at an OpenAI-compatible endpoint or on this machine."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -59,9 +60,9 @@ class Llm(Judge):
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         prompts = [self._prompt(case) for case in cases]
-        answers = self._chat.answers(
-            [prompt.messages(case) for prompt, case in zip(prompts, cases, strict=True)]
-        )
+        asked = [prompt.messages(case) for prompt, case in zip(prompts, cases, strict=True)]
+        with setting_model(self.name) if isinstance(self._chat, LocalChat) else nullcontext():
+            answers = self._chat.answers(asked)
         return [
             Verdict(None, answer.reason)
             if answer.text is None

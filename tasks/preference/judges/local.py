@@ -72,13 +72,13 @@ class LocalChat:
         if self._loaded is None:
             self._loaded = loading.load(self.model, "causal-lm")
         model = self._loaded
+        texts = dict(zip(missing, model.chat_texts(list(missing.values())), strict=True))
         room = positions(model.module) - self.max_tokens
         if room < 1:
             raise HarnessError(
-                f"max_tokens: is {self.max_tokens}, but {self.model.name} reads "
-                f"{positions(model.module)} tokens in all: set it lower."
+                f"{self.model.name} reads {positions(model.module)} tokens in all, its answer "
+                f"included: set max_tokens, which is {self.max_tokens}, lower."
             )
-        texts = dict(zip(missing, model.chat_texts(list(missing.values())), strict=True))
         lengths = _lengths(model.tokenizer, texts)
         found = {
             key: Answer(None, f"the question has {length} tokens, there is room for {room}")
@@ -97,5 +97,6 @@ class LocalChat:
 
 
 def _lengths(tokenizer: Any, texts: dict[str, str]) -> dict[str, int]:
-    rows = tokenizer(list(texts.values()))["input_ids"]
+    # Not verbose: what is too long is a failed judgement, no warning of the tokenizer's.
+    rows = tokenizer(list(texts.values()), verbose=False)["input_ids"]
     return {key: len(row) for key, row in zip(texts, rows, strict=True)}

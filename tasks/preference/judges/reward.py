@@ -111,7 +111,9 @@ class Reward(Judge):
         return found
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
-        return [len(row) for row in self._tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        # Not verbose: what is too long is a failed judgement, no warning of the tokenizer's.
+        rows = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        return [len(row) for row in rows]
 
     def _rows(self, conversations: Sequence[Conversation], longest: int) -> list[list[int]]:
         """Token ids; what is longer loses its beginning, but for marks the tokenizer sets there."""

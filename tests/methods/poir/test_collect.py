@@ -224,6 +224,8 @@ BAD_ROWS = {
     "an empty prompt": ({"prompt": " ", "good_res": "a", "bad_res": "b"}, "'prompt' is empty"),
     "no bad answer": ({"prompt": "p", "good_res": "a"}, "no 'bad_res' or 'rejected'.*yes-no"),
     "an empty answer": ({"prompt": "p", "good_res": "", "bad_res": "b"}, "no 'good_res' or 'cho"),
+    "a list": ({"prompt": ["p"], "good_res": "a", "bad_res": "b"}, "'prompt' is no text"),
+    "a mapping": ({"prompt": "p", "good_res": "a", "bad_res": {"b": 1}}, "'bad_res' is no text"),
     "half a character": (
         {"prompt": "p\ud800", "good_res": "a", "bad_res": "b"},
         r"'\\ud800' is half of a character",

@@ -116,6 +116,7 @@ def test_standard_input_that_is_no_text_is_refused(checkpoint):
         ('{"promt": "a"}\n', "line 1: there is no 'prompt'"),
         ('{"prompt": "a"}\n{', "line 2: no valid JSON"),
         ('{"prompt": "\\ud800"}\n', "half of a character"),
+        ('{"prompt": ["a"]}\n', "line 1: 'prompt' is no text"),
     ],
 )
 def test_a_bad_file_is_named(checkpoint, tmp_path, content, said):
@@ -155,7 +156,26 @@ def test_a_wrong_folder_is_refused(tmp_path, place):
 def test_a_damaged_rewriting_is_named(tmp_path, damage):
     loading.load(base(), "causal-lm").save(tmp_path)
     (tmp_path / FILE).write_text(damage)
-    assert f"{tmp_path / FILE}: damaged" in refused(tmp_path, "sort")
+    said = refused(tmp_path, "sort")
+    assert f"{tmp_path / FILE}: damaged (" in said and "pydantic" not in said
+
+
+def test_a_damaged_setting_of_rewriting_is_named(tmp_path):
+    loading.load(base(), "causal-lm").save(tmp_path)
+    (tmp_path / FILE).write_text('{"template": "no place"}')
+    assert refused(tmp_path, "sort").endswith("damaged (template: a template holds {prompt}).")
+
+
+@pytest.mark.parametrize("temperature", ["nan", "inf"])
+def test_a_temperature_that_is_no_number_is_refused(checkpoint, temperature):
+    said = refused(checkpoint, "sort", "--temperature", temperature)
+    assert said == f"--temperature: {temperature} is not a finite number."
+
+
+@pytest.mark.parametrize("seed", ["-1", "9223372036854775808"])
+def test_a_seed_that_no_generator_takes_is_refused(checkpoint, seed):
+    result = CliRunner().invoke(app, ["rewrite", str(checkpoint), "sort", "--seed", seed])
+    assert result.exit_code == 2 and "is not in the range" in result.output
 
 
 def test_weights_that_are_damaged_are_named(checkpoint, tmp_path):

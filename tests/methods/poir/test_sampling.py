@@ -67,16 +67,6 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path):
         sampler(plain, REWRITING, settings(server), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"endpoint": "localhost:8000"}, "collect.endpoint: .*begins with http"),
-        ({"endpoint_model": ""}, "collect.endpoint_model: "),
-        ({"endpoint_key": "sk-1234"}, "collect.endpoint_key: .*not the key itself"),
-    ],
-)
-def test_wrong_settings_are_one_line_with_their_name(model, tmp_path, changed, message):
-    given = {"endpoint": "http://localhost:1/v1", "endpoint_model": "m", **changed}
-    with pytest.raises(HarnessError, match=message) as error:
-        sampler(model, REWRITING, Collect(**given), tmp_path)
-    assert "sk-1234" not in str(error.value)
+def test_an_endpoint_without_the_models_name_is_refused(model, tmp_path):
+    with pytest.raises(HarnessError, match=r"^collect\.endpoint_model: .*at least 1 char"):
+        sampler(model, REWRITING, Collect(endpoint="http://localhost:1/v1"), tmp_path)

@@ -6,7 +6,7 @@ from harness.configs import run_config
 from harness.errors import DataError, HarnessError, PluginError
 from harness.models import loading
 from harness.models.rewriting import Rewriting
-from harness.plan import task_names
+from harness.plan import make_plan, task_names
 from harness.task import Ratio
 from tests.tasks.preference.preference_user import card, items_of, plain, questions
 from tests.tasks.preference.recorded_files import array, lines
@@ -155,6 +155,12 @@ WRONG = {
 }
 
 
+def test_a_folder_is_no_baseline(tmp_path):
+    task = card("vicuna_eval", baseline=str(tmp_path))
+    with pytest.raises(DataError, match=r"option 'baseline': .* is a folder, give a file"):
+        items_of(task, lines(tmp_path / "q.jsonl", questions()))
+
+
 @pytest.mark.parametrize("kind", WRONG)
 def test_a_wrong_baseline_is_one_line_with_its_place(kind, tmp_path):
     rows, message = WRONG[kind]
@@ -235,3 +241,10 @@ def test_bpos_sets_are_a_group():
     assert task_names(config) == ["vicuna_eval", "dolly_eval", "self_instruct_eval", "bpo_test"]
     with pytest.raises(HarnessError, match="no tasks in profile 'lab'"):
         task_names(run_config({"method": "base", "tasks": ["bpo_sets"]}))
+
+
+def test_a_task_without_a_source_in_any_profile_asks_for_one():
+    given = {"method": "base", "tasks": "vicuna_eval", "model": "lab/errands"}
+    config = run_config({**given, "judge_option": {"model": "m"}})
+    with pytest.raises(HarnessError, match=r"in profile 'lab': give --source vicuna_eval=FILE\.$"):
+        make_plan(config)

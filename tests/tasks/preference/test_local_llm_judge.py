@@ -188,7 +188,8 @@ def test_what_is_no_local_model_is_one_line(tmp_path):
     assert "refuses it (no system)" in refused(judge(strict, tmp_path).judge, [PAIR])
     small = chat_model(tmp_path / "small", positions=64)
     assert refused(judge(small, tmp_path, max_tokens=64).judge, [PAIR]) == (
-        "max_tokens: is 64, but small reads 64 tokens in all: set it lower."
+        "judge 'llm': model: small reads 64 tokens in all, its answer included: set max_tokens, "
+        "which is 64, lower."
     )
     assert not (tmp_path / KEPT).exists()
 
