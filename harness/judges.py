@@ -136,9 +136,16 @@ def open_judge(name: str, settings: Mapping[str, Any], folder: Path) -> Judge:
 def verdicts(judge: Judge, cases: Sequence[Case]) -> list[Verdict]:
     """A judge's verdicts, one per case in their order, checked: plugins err.
 
-    Raises `PluginError` where they are not as many as the cases, or decide what was not asked.
+    Raises `PluginError` where they are not as many as the cases, or decide what was not asked,
+    and where the judge itself fails.
     """
-    found = judge.judge(cases)
+    try:
+        found = judge.judge(cases)
+    except (HarnessError, OSError):  # of a full disk the run has words of its own
+        raise
+    except Exception as error:  # a plugin's, of any kind
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise PluginError(f"judge '{judge.name}' failed on {len(cases)} cases: {said}.") from error
     if not (isinstance(found, list) and all(isinstance(each, Verdict) for each in found)):
         raise PluginError(f"judge '{judge.name}': gives no list of Verdict, but {found!r:.60}.")
     if len(found) != len(cases):

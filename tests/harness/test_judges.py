@@ -182,6 +182,15 @@ def test_what_is_no_list_of_verdicts_is_an_error(given):
         verdicts(Loose("first"), [Case.of("ask", "a", "b")])
 
 
+def test_a_judge_that_fails_is_one_line_with_its_name():
+    class Broken(Fixed):
+        def judge(self, cases):
+            raise KeyError("no\nsuch thing")
+
+    with pytest.raises(PluginError, match=r"^judge 'fixed' failed on 1 cases: KeyError: .*thing'"):
+        verdicts(Broken(), [PAIR])
+
+
 def test_as_many_verdicts_as_cases():
     with pytest.raises(PluginError, match=r"^judge 'fixed': 1 verdicts on 2 cases"):
         verdicts(Fixed(Verdict("tie")), [PAIR, PAIR])

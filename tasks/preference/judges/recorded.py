@@ -12,6 +12,9 @@ from harness.schema import Names, Strict, digest
 from tasks.preference.recorded import Judged, Pair, read_annotations, read_reviews
 
 
+OTHER_ORDER = "no judgement in this order: the task's option `orders` says which are asked for"
+
+
 class RecordedConfig(Strict):
     """The files: `reviews` with their `questions` and `answers`, or `annotations`."""
 
@@ -81,7 +84,7 @@ class Recorded(Judge):
         found = self._said.get(shown)
         if found is None:
             turned = shown.turned() in self._said
-            return Verdict(None, f"no judgement {'in this order' if turned else 'of these texts'}")
+            return Verdict(None, OTHER_ORDER if turned else "no judgement of these texts")
         said = found[min(self._asked[shown], len(found) - 1)]
         self._asked[shown] += 1
         reason = "the recorded judgement failed" if said.decision is None else ""

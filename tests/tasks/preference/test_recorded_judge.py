@@ -8,7 +8,7 @@ import pytest
 from harness import judges
 from harness.errors import HarnessError
 from harness.judges import Case, Judge, Verdict, open_judge
-from tasks.preference.judges.recorded import Recorded
+from tasks.preference.judges.recorded import OTHER_ORDER, Recorded
 from tests.tasks.preference.recorded_files import (
     Rows,
     annotation,
@@ -74,7 +74,7 @@ def test_an_order_that_was_not_recorded_is_a_failed_judgement(tmp_path):
     found = judges.verdicts(judge, [turned(HOW), WHY, Case.of("How?", "own 1", "own 1")])
     assert [verdict.decision for verdict in found] == [None] * 3
     assert [verdict.reason for verdict in found] == [
-        "no judgement in this order",
+        OTHER_ORDER,
         "no judgement of these texts",
         "no judgement of these texts",
     ]
