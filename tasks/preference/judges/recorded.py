@@ -11,7 +11,6 @@ from harness.records import nearest_file
 from harness.schema import Names, Strict, digest
 from tasks.preference.recorded import Judged, Pair, read_annotations, read_reviews
 
-
 OTHER_ORDER = "no judgement in this order: the task's option `orders` says which are asked for"
 
 
