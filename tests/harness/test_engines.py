@@ -229,7 +229,7 @@ def test_only_engines_of_their_own_name_are_loaded(tmp_path, monkeypatch):
     }.items()}  # fmt: skip
     package(tmp_path, "stranger", {"stranger.py": source}, {"harness.engines": points})
     monkeypatch.syspath_prepend(tmp_path)
-    registry._registered.cache_clear()
+    registry.forget()
     try:
         assert engines.load("mine").summary == "Scores."
         for name in ("other", "../odd", "path"):
@@ -238,7 +238,7 @@ def test_only_engines_of_their_own_name_are_loaded(tmp_path, monkeypatch):
         with pytest.raises(PluginError, match=r"no engine 'mein'\. Did you mean 'mine'"):
             engines.load("mein")
     finally:
-        registry._registered.cache_clear()
+        registry.forget()
         sys.modules.pop("stranger", None)
 
 
