@@ -1,6 +1,6 @@
 """The causal-lm role: a decoder that continues a text."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,7 +139,6 @@ class CausalLM(RoleModel):
         top_p: float = 1.0,
         samples: int = 1,
         seed: int = 0,
-        advance: Callable[[int], None] = lambda _: None,
     ) -> list[str]:
         """Continue every text, greedily or at a temperature; stripped text without specials.
 
@@ -147,7 +146,6 @@ class CausalLM(RoleModel):
             texts: whole prompts. One that leaves no room for `max_new_tokens` is cut at its
                 beginning.
             samples: continuations per text; those of a text stand together.
-            advance: called with the number of texts of each batch that is done.
 
         Texts of similar length share a batch, equal greedy ones are continued once. Sampling draws
         from a generator seeded here, so it does not depend on what ran before.
@@ -157,7 +155,6 @@ class CausalLM(RoleModel):
             said = dict(
                 zip(alone, self.generate(alone, max_new_tokens=max_new_tokens), strict=True)
             )
-            advance(len(texts))
             return [said[text] for text in texts for _ in range(samples)]
         room = positions(self.module) - max_new_tokens
         if room < 1:
@@ -185,7 +182,6 @@ class CausalLM(RoleModel):
                 for place, i in enumerate(chosen):
                     for k in range(samples):
                         found[i * samples + k] = said_here[place * samples + k].strip()
-                advance(len(chosen))
         return found
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:

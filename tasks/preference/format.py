@@ -9,7 +9,7 @@ from harness.cards import resolve
 from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.judges import Case
-from harness.outputs import matched, outputs_in
+from harness.outputs import IDS, matched, outputs_in
 from harness.records import is_missing, require, require_text
 from harness.schema import Metric, TaskCard, digest
 from harness.scoring import clusters
@@ -19,7 +19,6 @@ from tasks.preference.options import WinRateOptions, file_of, options_of, withou
 from tasks.preference.responders import answering, check_key
 from tasks.preference.win_rate import OUTSIDE, TIE, Comparison, Judgement
 
-IDS = ("id", "question_id", "idx")
 SHOWN = 3
 """Rewrites that are shown when a run ends."""
 FIRST_ORDERS = {"both": [True, False], "model_first": [True], "baseline_first": [False]}

@@ -22,7 +22,7 @@ from harness import scoring
 from harness.errors import DataError
 from harness.judges import Decision
 from harness.schema import Metric
-from harness.task import Item, Ratio, Score
+from harness.task import Ratio, Score
 
 Protocol = Literal["both", "single"]
 """In how many orders the answers of an item are judged."""
@@ -55,15 +55,6 @@ class Comparison:
     """The answer that it is compared with."""
     judgements: Sequence[Judgement]
     category: str = ""
-
-    def item(self) -> Item:
-        """As an item of a task; those with the same instruction are a cluster."""
-        inputs = {
-            "instruction": self.instruction,
-            "answer": self.answer,
-            "baseline": self.baseline,
-        }
-        return Item(self.id, inputs, None, self.instruction, self.category)
 
 
 def judgement(decision: Decision | None, model_first: bool) -> Judgement:

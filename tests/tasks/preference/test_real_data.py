@@ -7,6 +7,7 @@ import pytest
 from harness.judges import Case, verdicts
 from harness.records import read_records
 from harness.scoring import by_category, clusters
+from harness.task import Item
 from tasks.preference.judges.recorded import OTHER_ORDER, Recorded, RecordedConfig
 from tasks.preference.length_control import length_controlled
 from tasks.preference.win_rate import Comparison, judgement, metrics, preference, shares
@@ -57,6 +58,10 @@ def read(other: str, turned: bool = False) -> list[Comparison]:
     ]
 
 
+def items_of(comparisons: list[Comparison]) -> list[Item]:
+    return [Item(each.id, {}, None, each.instruction, each.category) for each in comparisons]
+
+
 @pytest.mark.parametrize(
     ("model", "wins", "ties", "losses"),
     [
@@ -69,7 +74,7 @@ def read(other: str, turned: bool = False) -> list[Comparison]:
 def test_recorded_pairs_have_the_win_rates_of_their_score_pairs(model, wins, ties, losses):
     comparisons = read(model)
     scores = [shares(each, "single") for each in comparisons]
-    found = metrics(scores, clusters([each.item() for each in comparisons]))
+    found = metrics(scores, clusters(items_of(comparisons)))
     counts = [found[name].value * 80 for name in ("wins", "ties", "losses")]
     assert counts == pytest.approx([wins, ties, losses])
     rate = found["win_rate"]
@@ -99,7 +104,7 @@ def test_the_reviewers_are_the_identity():
 def test_categories_of_a_recorded_pair():
     comparisons = read("gpt35")
     scores = [shares(each, "single") for each in comparisons]
-    found = by_category([each.item() for each in comparisons], scores)
+    found = by_category(items_of(comparisons), scores)
     rates = {name: round(group["win_rate"].value, 2) for name, group in found.items()}
     assert rates == {
         "coding": 0.93, "common-sense": 0.55, "counterfactual": 0.45, "fermi": 1, "generic": 0.7,
