@@ -12,7 +12,7 @@ from harness import leaderboard
 from harness.compare import load
 from harness.kept import outputs_path
 
-SEGMENTS = Path("/work/shared/data/translation/wmt21_ted_mqm_zhen/segments.jsonl")
+SEGMENTS = Path(__file__).parents[4] / "shared/data/translation/wmt21_ted_mqm_zhen/segments.jsonl"
 REFERENCES = ["rotes Kleid mit Tasche", "blaues Hemd für Herren", "langer Rock"]
 SYSTEMS = {
     "Right": REFERENCES,
