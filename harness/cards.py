@@ -4,13 +4,17 @@ import importlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.errors import PluginError, suggestion
+from harness.errors import PluginError, complaint, suggestion
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from harness.schema import TaskCard
     from harness.task import Task
+
+Model = TypeVar("Model", bound="BaseModel")
 
 
 def cards(package_file: str) -> Callable[[str], "Task"]:
@@ -79,6 +83,22 @@ def resolve(reference: str) -> Any:
     if not colon or not module or not attribute:
         raise ValueError("it must read 'module:attribute'")
     return getattr(importlib.import_module(module), attribute)
+
+
+def checked_options(options: type[Model], card: "TaskCard") -> Model:
+    """A card's options as a model of pydantic's; raises `PluginError` naming the card and the one
+    that is wrong."""
+    from pydantic import ValidationError
+
+    try:
+        return options.model_validate(card.options)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(map(str, problem["loc"]))
+        why = complaint(problem)
+        if problem["type"] == "extra_forbidden":
+            why = f"there is no such option. {suggestion(name, options.model_fields)}".strip()
+        raise PluginError(f"task '{card.name}': option '{name}': {why.rstrip('.')}.") from None
 
 
 def _problem(problem: Any, known: Any) -> str:

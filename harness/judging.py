@@ -9,9 +9,9 @@ from harness import processes
 from harness.errors import HarnessError
 from harness.files import write_atomic
 from harness.judges import Case, Judge, verdicts
-from harness.plan import Scored
+from harness.plan import Scored, sources
 from harness.schema import canonical_json, digest
-from harness.store import Store, load_rows
+from harness.store import Store, code_hash, load_rows, package_versions
 from harness.task import Prediction
 
 
@@ -49,7 +49,12 @@ def _say_failed(judge: Judge, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _verdicts(judge: Judge, cases: Sequence[Case], store: Store) -> list[dict[str, Any]]:
-    inputs = {"judge": asdict(judge.identity()), "cases": digest([asdict(case) for case in cases])}
+    inputs = {
+        "judge": asdict(judge.identity()),
+        "cases": digest([asdict(case) for case in cases]),
+        "code": code_hash(*sources(judge)),
+        "packages": package_versions(),
+    }
     path = store.folder("verdicts", inputs) / "rows.jsonl"
     known = load_rows(path) if path.exists() else [{}] * len(cases)
     if len(known) != len(cases):

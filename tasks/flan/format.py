@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from harness.cards import resolve
+from harness.cards import checked_options, resolve
 from harness.dataset import Dataset, Row
-from harness.errors import DataError, HarnessError, PluginError, suggestion
+from harness.errors import DataError, HarnessError
 from harness.hub import HubDataset
 from harness.schema import Metric, TaskCard, digest
 from harness.task import Item, Prediction, Ratio, Score, Task
@@ -58,7 +58,7 @@ class LmEval(Task):
 
     def __init__(self, card: TaskCard) -> None:
         super().__init__(card)
-        self.options = _options(card)
+        self.options = checked_options(Options, card)
         self._tasks: dict[str, Documents] = {}
 
     def identity(self) -> str:
@@ -232,18 +232,6 @@ def _item(known: str, task: Any, name: str, document: Document, category: str) -
         "repeats": task.config.repeats,
     }
     return Item(known, inputs, target, "", category)
-
-
-def _options(card: TaskCard) -> Options:
-    try:
-        return Options.model_validate(card.options)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        name = str(problem["loc"][0])
-        why = problem["msg"]
-        if problem["type"] == "extra_forbidden":
-            why = f"there is no such option. {suggestion(name, Options.model_fields)}".rstrip()
-        raise PluginError(f"task '{card.name}': option '{name}': {why.rstrip('.')}.") from None
 
 
 def _aggregated(tasks: Sequence[Sequence[Result]]) -> Metric:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from harness.cards import resolve
+from harness.cards import checked_options, resolve
 from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.judges import Case
@@ -15,7 +15,7 @@ from harness.schema import Metric, TaskCard, digest
 from harness.scoring import clusters
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.preference import win_rate
-from tasks.preference.options import WinRateOptions, file_of, options_of, without_places
+from tasks.preference.options import WinRateOptions, file_of, without_places
 from tasks.preference.responders import answering, check_key
 from tasks.preference.win_rate import OUTSIDE, TIE, Comparison, Judgement
 
@@ -44,7 +44,7 @@ class WinRate(Task):
 
     def __init__(self, card: TaskCard) -> None:
         super().__init__(card)
-        self.options: Any = options_of(card, self.Options)
+        self.options: Any = checked_options(self.Options, card)
 
     def identity(self) -> str:
         return without_places(self.card, baseline="").identity()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.cards import checked_options
 from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.judges import Case
@@ -11,7 +12,7 @@ from harness.outputs import matched, outputs_in
 from harness.records import is_missing, require
 from harness.schema import TaskCard
 from harness.task import Item, Prediction, Ratio, Score, Task
-from tasks.preference.options import GradeOptions, file_of, options_of, without_places
+from tasks.preference.options import GradeOptions, file_of, without_places
 from tasks.preference.responders import answering, check_key
 from tasks.preference.win_rate import OUTSIDE
 
@@ -28,7 +29,7 @@ class SingleAnswer(Task):
 
     def __init__(self, card: TaskCard) -> None:
         super().__init__(card)
-        self.options: GradeOptions = options_of(card, GradeOptions)
+        self.options: GradeOptions = checked_options(GradeOptions, card)
 
     def identity(self) -> str:
         return without_places(self.card, references="").identity()

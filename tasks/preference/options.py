@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from harness.chat import plain_address, plain_variable
-from harness.errors import DataError, PluginError, complaint, suggestion
+from harness.errors import DataError
 from harness.records import nearest_file
 from harness.schema import TaskCard
 
@@ -78,19 +78,6 @@ class GradeOptions(AnswerOptions):
     as its `reference`."""
     referred: list[str] = ["math", "reasoning", "coding"]
     """Categories that are graded beside a reference answer."""
-
-
-def options_of(card: TaskCard, cls: type[BaseModel]) -> Any:
-    """A card's options, checked; raises `PluginError` naming the one that is wrong."""
-    try:
-        return cls.model_validate(card.options)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        name = str(problem["loc"][0])
-        why = complaint(problem)
-        if problem["type"] == "extra_forbidden":
-            why = f"there is no such option. {suggestion(name, cls.model_fields)}".rstrip()
-        raise PluginError(f"task '{card.name}': option '{name}': {why.rstrip('.')}.") from None
 
 
 def file_of(option: str, name: str) -> Path:

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from harness.cards import checked_options
 from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.records import is_missing, require
 from harness.schema import Metric, TaskCard
 from harness.sources import pictured
 from harness.task import Item, Prediction, Ratio, Score, Task
-from tasks.retrieval.options import LabelOptions, checked_options
+from tasks.retrieval.options import LabelOptions
 from tasks.retrieval.pictures import checked, skipped
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from harness.cards import checked_options
 from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.records import is_missing, require
@@ -13,7 +14,7 @@ from harness.schema import Metric, TaskCard
 from harness.sources import check_apart, pictured
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.retrieval.draws import Draw, draws
-from tasks.retrieval.options import RankingOptions, SampleOptions, checked_options
+from tasks.retrieval.options import RankingOptions, SampleOptions
 from tasks.retrieval.pictures import Located, checked, skipped
 from tasks.retrieval.ranking import Pairs, pairs_of, ranks, ranks_both_ways
 

@@ -1,11 +1,6 @@
 """What the cards of retrieval tasks say beside the fields that every card has."""
 
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
-from harness.errors import PluginError
-from harness.schema import TaskCard
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class PictureOptions(BaseModel):
@@ -64,13 +59,3 @@ class LabelOptions(PictureOptions):
         if "{label}" not in prompt:
             raise ValueError("there is no {label} in it")
         return prompt
-
-
-def checked_options(options: type[BaseModel], card: TaskCard) -> Any:
-    """A card's options; raises `PluginError` naming the card and the option."""
-    try:
-        return options.model_validate(card.options)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(map(str, problem["loc"]))
-        raise PluginError(f"task '{card.name}': option '{name}': {problem['msg']}.") from None

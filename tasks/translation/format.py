@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from harness.cards import checked_options
 from harness.dataset import Row
 from harness.errors import DataError, PluginError, suggestion
 from harness.models.prompts import TranslationPrompt
@@ -176,15 +177,7 @@ class Translate(Task):
 
 
 def _options(card: TaskCard) -> Options:
-    try:
-        options = Options.model_validate(card.options)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        name = str(problem["loc"][0])
-        reason = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            reason = f"there is no such option. {suggestion(name, Options.model_fields)}".rstrip()
-        raise PluginError(f"task '{card.name}': option '{name}': {reason.rstrip('.')}.") from None
+    options = checked_options(Options, card)
     if options.source == options.target:
         raise PluginError(
             f"task '{card.name}': options 'source' and 'target' are both '{options.source}'."

@@ -84,6 +84,14 @@ def test_verdicts_are_kept_and_nobody_is_asked_twice(store):
     assert judged(scored(again), SAID, store) == first
 
 
+def test_a_judge_whose_code_changed_is_asked_anew(store, monkeypatch):
+    judge = Fixed()
+    judged(scored(judge), SAID, store)
+    monkeypatch.setattr("harness.judging.code_hash", lambda *places: "other code")
+    judged(scored(judge), SAID, store)
+    assert len(judge.shown) == 2
+
+
 def test_failed_ones_alone_are_asked_again(store):
     fails = Fixed(lambda case: None if case.turns == ("ask 2",) else "first")
     found = judged(scored(fails), SAID, store)
