@@ -199,7 +199,7 @@ def test_weights_without_a_head_are_refused_and_not_made_up(tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"id2label": {"0": "LABEL_0"}}))
     message = refused(judge(model).judge, CASES[:1])
-    assert "is no reward model: its weights lack score.weight" in message
+    assert "1 missing (score.weight)" in message
 
 
 def test_damaged_weights_are_one_line(tmp_path):
