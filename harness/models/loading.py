@@ -15,6 +15,8 @@ from harness.schema import digest
 from harness.store import package_versions
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+MERGING = 2
+"""Version of how adapters are merged, part of the key of what is kept merged."""
 OPEN_CLIP = "open_clip_config.json"
 """What marks a folder of open_clip's, where transformers' own is not there too."""
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -95,7 +97,7 @@ def parameters(folder: Path) -> int:
     from safetensors import SafetensorError, safe_open
 
     total = 0
-    files = [*folder.glob("*.safetensors")]
+    files = [*folder.glob("*.safetensors")] or [*folder.glob("*_model*.bin")]
     if is_open_clip(folder):
         files = [open_clip_weights(folder)]
     elif len(files) > 1:  # both formats side by side
