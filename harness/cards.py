@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harness import registry
 from harness.errors import PluginError, complaint, suggestion
 
 if TYPE_CHECKING:
@@ -41,13 +42,14 @@ def cards(package_file: str) -> Callable[[str], "Task"]:
 
 def load_task(path: Path) -> "Task":
     """The task that a card declares; raises `PluginError` naming the file and the field."""
+    from harness.task import Task
+
     card = read_card(path)
-    try:
-        format_class = resolve(card.format)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise PluginError(f"{_place(path)}: field 'format' is '{card.format}': {error}.") from error
-    task: Task = format_class(card)
-    return task
+    place = f"{_place(path)}: field 'format'"
+    format_class = resolve(card.format, place)
+    if not (isinstance(format_class, type) and issubclass(format_class, Task)):
+        raise PluginError(f"{place} is '{card.format}': it is not a class of tasks.")
+    return format_class(card)
 
 
 def read_card(path: Path) -> "TaskCard":
@@ -77,12 +79,25 @@ def read_card(path: Path) -> "TaskCard":
     return card
 
 
-def resolve(reference: str) -> Any:
-    """The object that `module:attribute` names."""
+def resolve(reference: str, place: str) -> Any:
+    """Return the object that `module:attribute` names, in a package that registers plugins.
+
+    Args:
+        reference: of a card or of an option.
+        place: where it is written, for errors.
+
+    Raises:
+        PluginError: nothing is there, or it is elsewhere: what a card or an option names is called.
+    """
     module, colon, attribute = reference.partition(":")
-    if not colon or not module or not attribute:
-        raise ValueError("it must read 'module:attribute'")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        if not colon or not module or not attribute:
+            raise ValueError("it must read 'module:attribute'")
+        if module.partition(".")[0] not in registry.packages():
+            raise ValueError("it is not in a package that registers plugins of harness")
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PluginError(f"{place} is '{reference}': {error}.") from error
 
 
 def checked_options(options: type[Model], card: "TaskCard") -> Model:

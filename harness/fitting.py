@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 from harness.files import lock, write_atomic
 from harness.models import loading
 from harness.plan import open_data, sources
-from harness.schema import Cost, Strict, canonical_json
+from harness.schema import Cost, Strict, canonical_json, digest
 from harness.store import Store, code_hash, package_versions
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _base(arm: Arm, role: str, store: Store) -> Path:
     """
     path = loading.resolve(arm.model)
     if loading.is_adapter(path):
-        merged = store.root / "merged" / loading.identity(path)
+        merged = store.root / "merged" / digest([loading.identity(path), loading.MERGING])
         if processes.is_main():
             with lock(merged.with_suffix(".lock")):
                 if not merged.exists():

@@ -126,6 +126,12 @@ def plugins(kind: str) -> list[Plugin]:
     return [plugin for group in _registered(kind).values() for plugin in group]
 
 
+def packages() -> frozenset[str]:
+    """Return the top-level packages that registered plugins are in, and harness itself."""
+    tops = {plugin.module.partition(".")[0] for kind in KINDS for plugin in plugins(kind)}
+    return frozenset({DISTRIBUTION, *tops})
+
+
 def find(kind: str, name: str) -> Plugin:
     """The plugin of a name; unknown names get a suggestion, ambiguous ones an error.
 

@@ -13,9 +13,12 @@ from safetensors import torch as safetensors
 from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from harness import processes
 from harness.errors import HarnessError
+from harness.models.checking import fill
+from harness.models.pretrained import read_model
 from harness.settings import TrainSettings
 
 Batch = Mapping[str, Any]
@@ -86,27 +89,35 @@ class PlainTrainer(Trainer):
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         module = self.accelerator.unwrap_model(self.model)
-        trained = {n: p.detach().cpu() for n, p in module.named_parameters() if p.requires_grad}
+        trained = {name: weight.cpu() for name, weight in _training(module).items()}
         safetensors.save_file(trained, folder / PART)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Read whole models as transformers does: a checkpoint's key names may differ from the
-        module's, which the Trainer's own reading passes over with a warning."""
+        """Read weights that fit, or raise: the Trainer's own reading passes over names that differ
+        with a warning, and whole models are read as transformers does, which renames some."""
         module = self.accelerator.unwrap_model(model or self.model)
+        folder = Path(resume_from_checkpoint)
         if self.partial:
-            saved = safetensors.load_file(Path(resume_from_checkpoint) / PART)
-            module.load_state_dict(saved, strict=False)
-            return
-        if not hasattr(module, "save_pretrained") or hasattr(module, "peft_config"):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            return
-        saved = type(module).from_pretrained(resume_from_checkpoint, dtype=module.dtype)
-        module.load_state_dict(saved.state_dict())
+            fill(_training(module), safetensors.load_file(folder / PART), folder / PART)
+        elif hasattr(module, "peft_config"):
+            from harness.models import peft_adapters
+
+            peft_adapters.fill(module, folder, trainable=True)
+        elif hasattr(module, "save_pretrained"):
+            saved = read_model(type(module), folder, dtype=module.dtype)
+            module.load_state_dict(saved.state_dict())
+        else:
+            safetensors.load_model(module, folder / SAFE_WEIGHTS_NAME)
 
     def floating_point_ops(self, inputs: Mapping[str, Any]) -> int:
         """Tokens in place of the Trainer's guess: it sums them over processes and resumes."""
         masks = (mask for name, mask in inputs.items() if name.endswith("attention_mask"))
         return int(sum(mask.sum() for mask in masks))
+
+
+def _training(module: nn.Module) -> dict[str, Tensor]:
+    """Return the weights that train, by name."""
+    return {n: p.detach() for n, p in module.named_parameters() if p.requires_grad}
 
 
 class Progress(TrainerCallback):

@@ -50,12 +50,14 @@ class PeftAdapter(Adapter):
     base = "base_model_name_or_path"
 
     def attach(self, module: Any, folder: Path) -> Any:
-        from peft import PeftModel
+        from harness.models import peft_adapters
 
-        return PeftModel.from_pretrained(module, str(folder))
+        return peft_adapters.attach(module, folder)
 
     def merged(self, module: Any) -> Any:
-        return module.merge_and_unload()
+        from harness.models import peft_adapters
+
+        return peft_adapters.merged(module)
 
 
 def file(folder: Path) -> str | None:

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from harness.chat import Conversation
 from harness.errors import DataError, HarnessError
 from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id, positions
+from harness.models.pretrained import read_model, read_tokenizer
 from harness.models.role import RoleModel
 from harness.records import HALF
 
@@ -42,8 +43,8 @@ class CausalLM(RoleModel):
         cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "CausalLM":
         """Read a Hugging Face folder (or hub name) onto a device."""
-        module: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-        return cls(module.to(device).eval(), AutoTokenizer.from_pretrained(folder))
+        module = read_model(AutoModelForCausalLM, folder, device, dtype, cls.role)
+        return cls(module, read_tokenizer(folder))
 
     def encode(
         self,

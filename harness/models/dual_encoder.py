@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModel, AutoProcessor
+from transformers import MODEL_MAPPING, AutoModel
 
 from harness.errors import DataError
 from harness.models import open_clip
 from harness.models.loading import is_open_clip
 from harness.models.pictures import Picture, open_picture
+from harness.models.pretrained import read_config, read_model, read_processor
 from harness.models.role import RoleModel
 
 LARGEST_SCALE = 100.0
@@ -49,10 +50,13 @@ class DualEncoder(RoleModel):
         if is_open_clip(Path(folder)):
             module, processor = open_clip.read(Path(folder))
             return cls(module.to(device, dtype).eval(), processor)
-        module = AutoModel.from_pretrained(folder, dtype=dtype)
-        if not hasattr(module, "get_image_features") or not hasattr(module, "logit_scale"):
-            raise ValueError(f"{type(module).__name__} has no features of images and of texts")
-        return cls(module.to(device).eval(), AutoProcessor.from_pretrained(folder))
+        kind = MODEL_MAPPING[type(read_config(folder))]
+        if not hasattr(kind, "get_image_features"):
+            raise ValueError(f"{kind.__name__} has no features of images and of texts")
+        module = read_model(AutoModel, folder, device, dtype, cls.role)
+        if not hasattr(module, "logit_scale"):
+            raise ValueError(f"{kind.__name__} has no scale of similarities")
+        return cls(module, read_processor(folder))
 
     @property
     def scale(self) -> Tensor:

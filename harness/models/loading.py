@@ -15,6 +15,8 @@ from harness.schema import digest
 from harness.store import package_versions
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+MERGING = 2
+"""Version of how adapters are merged, part of the key of what is kept merged."""
 OPEN_CLIP = "open_clip_config.json"
 """What marks a folder of open_clip's, where transformers' own is not there too."""
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -95,7 +97,7 @@ def parameters(folder: Path) -> int:
     from safetensors import SafetensorError, safe_open
 
     total = 0
-    files = [*folder.glob("*.safetensors")]
+    files = [*folder.glob("*.safetensors")] or [*folder.glob("*_model*.bin")]
     if is_open_clip(folder):
         files = [open_clip_weights(folder)]
     elif len(files) > 1:  # both formats side by side
@@ -172,28 +174,41 @@ def placement() -> tuple[str, Any]:
     return f"cuda:{torch.cuda.current_device()}", dtype
 
 
-def load(folder: Path, role: str) -> Any:
-    """A model in its role, on the device of this process, in bf16 where the device has it."""
-    from safetensors import SafetensorError
+def load(folder: Path, role: str, dtype: Any = None) -> Any:
+    """Read a model in its role onto the device of this process.
+
+    Args:
+        folder: of a whole model, or of an adapter that names its base.
+        role: one of `ROLES`.
+        dtype: precision of its weights; None as `placement` says.
+
+    Raises:
+        HarnessError: it cannot be read, its weights do not fit, or it needs code of its own.
+    """
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    device, dtype = placement()
+    device, usual = placement()
     module, _, name = ROLES[role].partition(":")
     whole = base_of(folder) if is_adapter(folder) else folder
+    if is_adapter(whole):
+        raise HarnessError(f"{folder}: its base model {whole} is an adapter itself: merge that.")
     try:
-        model = getattr(importlib.import_module(module), name).load(whole, device, dtype)
+        kind = getattr(importlib.import_module(module), name)
+        model = kind.load(whole, device, dtype or usual)
         if whole != folder:
             model.module = adapters.kind(folder).attach(model.module, folder).eval()
         model.folder = folder
         return model
-    except (AttributeError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except HarnessError:
+        raise
+    except Exception as error:  # a damaged folder shows in many ways
         reason = " ".join(str(error).partition("Model type should be")[0].split())[:300]
         raise HarnessError(f"{folder}: cannot be loaded as a {role} model: {reason}") from error
 
 
 def merge(folder: Path, role: str, out: Path) -> None:
-    """Write an adapter and its base as one whole model."""
+    """Write an adapter and its base as one whole model that computes the same."""
     model = load(folder, role)
     model.module = adapters.kind(folder).merged(model.module)
     partial = out.with_name(f"{out.name}.partial")

@@ -25,7 +25,9 @@ from transformers.image_utils import PILImageResampling
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from harness.errors import HarnessError
+from harness.models.checking import check_finite
 from harness.models.loading import OPEN_CLIP, open_clip_weights
+from harness.models.pretrained import read_tokenizer
 
 SHAPE = {"width", "layers", "mlp_ratio"}
 KNOWN = {
@@ -107,6 +109,7 @@ def read(folder: Path) -> tuple[CLIPModel, CLIPProcessor]:
     config.name_or_path = str(folder)  # an adapter notes it as its base
     module = CLIPModel(config)
     _load(module, open_clip_weights(folder))
+    check_finite(module, folder)
     return module, processor
 
 
@@ -208,7 +211,7 @@ def _tokenizer(folder: Path) -> Any:
             "(CLIP's own are in any CLIP folder of transformers)."
         )
     named = (folder / "tokenizer_config.json").exists()
-    return (AutoTokenizer if named else CLIPTokenizer).from_pretrained(folder)
+    return read_tokenizer(folder, AutoTokenizer if named else CLIPTokenizer)
 
 
 def _load(module: CLIPModel, path: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from harness.errors import DataError
 from harness.models.languages import english_name, known_codes, marian_codes, matched
 from harness.models.lengths import pad_id, positions
+from harness.models.pretrained import read_config, read_model, read_tokenizer
 from harness.models.prompts import Translation, TranslationPrompt
 from harness.models.role import RoleModel
 
@@ -58,11 +59,11 @@ class Translator(RoleModel, ABC):
         cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "Translator":
         """Read a Hugging Face folder (or hub name) onto a device."""
-        seq2seq = AutoConfig.from_pretrained(folder).is_encoder_decoder
+        seq2seq = read_config(folder).is_encoder_decoder
         auto: Any = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
-        module = auto.from_pretrained(folder, dtype=dtype).to(device).eval()
+        module = read_model(auto, folder, device, dtype, cls.role)
         kind = SeqToSeq if seq2seq else Causal
-        return kind(module, AutoTokenizer.from_pretrained(folder))
+        return kind(module, read_tokenizer(folder))
 
     def encode(
         self,

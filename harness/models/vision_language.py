@@ -9,12 +9,13 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText
 
 from harness.errors import DataError
 from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id
 from harness.models.pictures import Picture, open_picture, picture_key
+from harness.models.pretrained import read_model, read_processor
 from harness.models.prompts import VisionPrompt
 from harness.models.role import RoleModel
 
@@ -56,8 +57,8 @@ class VisionLanguage(RoleModel):
         cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "VisionLanguage":
         """Read a Hugging Face folder (or hub name) onto a device."""
-        module: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
-        return cls(module.to(device).eval(), AutoProcessor.from_pretrained(folder))
+        module = read_model(AutoModelForImageTextToText, folder, device, dtype, cls.role)
+        return cls(module, read_processor(folder))
 
     def prompt_text(self, text: str) -> str:
         """A user's question with its picture in the model's own chat format."""

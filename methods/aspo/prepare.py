@@ -102,10 +102,12 @@ def similarity_encoder(
     folder: str, text_length: int, device: torch.device
 ) -> Callable[[Sequence[Pair]], list[list[float]]]:
     """A function that gives cos(CLIP_text(s_i), CLIP_image(x)) of the sentences of pairs."""
-    from transformers import AutoModel, AutoProcessor
+    from transformers import AutoModel
 
-    processor = AutoProcessor.from_pretrained(folder)
-    model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+    from harness.models.pretrained import read_model, read_processor
+
+    processor = read_processor(folder)
+    model = read_model(AutoModel, folder, device)
     longest = min(text_length, model.config.text_config.max_position_embeddings)
 
     @torch.inference_mode()

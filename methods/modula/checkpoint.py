@@ -266,6 +266,11 @@ def _fill(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: P
                 f"{list(parameter.shape)}: it was trained on another base model; load it onto "
                 "its own."
             )
+    broken = sorted(key for key, each in tensors.items() if not bool(each.isfinite().all()))
+    if broken:
+        raise DataError(
+            f"{path}: '{broken[0]}' holds NaN or infinite values: get the folder again."
+        )
     for key, parameter in expected.items():
         parameter.copy_(tensors[key])
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 def load(base: str, folder: str) -> nn.Module:
     """The base model with a forward hook on every layer that the folder adapts."""
-    model = AutoModelForCausalLM.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, trust_remote_code=False)
     said = json.loads(Path(folder, "modula.json").read_text(encoding="utf-8"))
     weights = load_file(f"{folder}/modula.safetensors")
     for name in said["targets"]:

@@ -198,7 +198,7 @@ def scores(
     from harness.store import load_rows
 
     histories = [row for row in load_rows(checkpoint / "collection-1.jsonl") if row["time"] == 1]
-    kind = resolve(load("tasks", TASK).card.options["kind"])
+    kind = resolve(load("tasks", TASK).card.options["kind"], f"task '{TASK}': option 'kind'")
     model: Any = loading.load(loading.resolve("lab/errands"), "causal-lm")
     rows = load("datasets", "lab/errands-prompts").rows()
     wanted = {each["prompt"]: each["good_res"] for each in rows}

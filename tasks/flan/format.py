@@ -69,7 +69,8 @@ class LmEval(Task):
         lm_eval_files.compile_templates_once()
         self._check_code()
         leaves = lm_eval_files.leaves(self.options.task)
-        prepare = resolve(self.options.rows) if self.options.rows else None
+        place = f"task '{self.card.name}': option 'rows'"
+        prepare = resolve(self.options.rows, place) if self.options.rows else None
         ids = read_ids(self.options.ids)
         names = [str(config.get("dataset_name") or "") for config in leaves]
         rows = Rows(data, prepare, ids)

@@ -189,7 +189,8 @@ class Describe(Format):
         }
 
     def _judge(self, kind: str) -> Callable[[Any, str], Judgement]:
-        judge: Callable[[Any, str], Judgement] = _resolve(self.card.options["judges"][kind])
+        place = f"task '{self.card.name}': option 'judges.{kind}'"
+        judge: Callable[[Any, str], Judgement] = _resolve(self.card.options["judges"][kind], place)
         return judge
 
     def _truth(self, kind: str, truth: Any, place: str) -> Any:

@@ -180,7 +180,7 @@ class WinRate(Task):
 
     @cached_property
     def _kind(self) -> Any:
-        return resolve(self.options.kind)
+        return resolve(self.options.kind, f"task '{self.card.name}': option 'kind'")
 
     def aggregate(
         self, items: Sequence[Item], predictions: Sequence[Prediction], scores: Sequence[Score]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
 from harness.models.loading import resolve
+from harness.models.pretrained import read_model, read_tokenizer
 from tasks.flan.lab.examine import correct
 from tasks.flan.lab.operations import DOMAINS
 from tasks.flan.lab.rows import Row, domain_rows, general_rows, mixture_rows
@@ -31,7 +32,7 @@ def fit(
 ) -> torch.nn.Module:
     """A base with a LoRA adapter on all linear layers, of scale 1, trained on rows."""
     torch.manual_seed(seed)
-    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    base = read_model(AutoModelForCausalLM, folder)
     config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=LAYERS, task_type="CAUSAL_LM")
     model = get_peft_model(base, config)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
@@ -72,8 +73,8 @@ def main() -> None:
         folder = resolve(asked.model)
     except HarnessError as error:
         raise SystemExit(f"harness: {error}") from None
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = read_tokenizer(folder)
+    base = read_model(AutoModelForCausalLM, folder)
     print(json.dumps({"adapter": "none", **score(base, tokenizer)}), flush=True)
     for name in asked.only:
         single = name == "mixture"

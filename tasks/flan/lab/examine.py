@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
 from harness.models.loading import resolve
+from harness.models.pretrained import read_model, read_tokenizer
 from tasks.flan.lab.operations import DOMAINS
 from tasks.flan.lab.rows import Row, domain_rows, general_rows
 
@@ -22,8 +23,8 @@ def examine(folder: Path) -> Figures:
 
     Parts are `known` (the general set) and `held_back` (those rows of the domain's own set).
     """
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = read_model(AutoModelForCausalLM, folder)
+    tokenizer = read_tokenizer(folder)
     rows = general_rows("dev") + [
         row for domain in DOMAINS for row in domain_rows(domain, "dev") if row["held_back"]
     ]

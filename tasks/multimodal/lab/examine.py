@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 from transformers import (
-    AutoProcessor,
     CLIPModel,
     CLIPProcessor,
     LlavaForConditionalGeneration,
     LlavaProcessor,
 )
 
+from harness.models.pretrained import read_model, read_processor
 from tasks.multimodal.lab.corpus import changed_claim
 from tasks.multimodal.lab.questions import CATEGORIES, LETTERS, SHORT_SUFFIX, lettered
 from tasks.multimodal.lab.rows import POPE_CATEGORIES, SPLITS, Row, truth
@@ -27,8 +27,7 @@ Reply = Callable[[Sequence[Row], Sequence[str]], list[str]]
 
 def examine_clip(folder: Path) -> Figures:
     """Figures of a CLIP's folder on the dev split."""
-    model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
-    return clip_figures(model, AutoProcessor.from_pretrained(folder))
+    return clip_figures(read_model(CLIPModel, folder), read_processor(folder))
 
 
 @torch.no_grad()
@@ -57,8 +56,8 @@ def clip_figures(model: CLIPModel, processor: CLIPProcessor) -> Figures:
 
 def examine_vlm(folder: Path) -> Figures:
     """Figures of a LLaVA's folder on the dev splits of `shr`, `pope` and `mmbench`."""
-    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
-    processor = AutoProcessor.from_pretrained(folder)
+    model = read_model(LlavaForConditionalGeneration, folder)
+    processor = read_processor(folder)
 
     def reply(rows: Sequence[Row], questions: Sequence[str]) -> list[str]:
         return answers(model, processor, rows, questions)

@@ -17,6 +17,7 @@ from transformers import (
     ProcessorMixin,
 )
 
+from harness.models.pretrained import read_model
 from tasks.multimodal.lab.corpus import (
     CARELESS,
     CARELESS_ANSWERS,
@@ -151,7 +152,7 @@ def _clip_config() -> CLIPConfig:
 
 def _blank_llava(clip: Path) -> LlavaForConditionalGeneration:
     """A LLaVA with the frozen eyes of a trained CLIP and a language model that knows nothing."""
-    seeing = CLIPModel.from_pretrained(clip, dtype=torch.float32)
+    seeing = read_model(CLIPModel, clip)
     ids = _special_ids()
     # Fan-in: the default of 0.02 is made for wide models.
     common = {**ids, "initializer_range": WIDTH**-0.5}

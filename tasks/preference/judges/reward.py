@@ -162,14 +162,16 @@ def _plain(conversation: Conversation) -> str:
 
 def _tokenizer(folder: Path) -> Any:
     """The tokenizer of a reward model; `HarnessError` where the folder holds something else."""
-    from transformers import AutoConfig, AutoTokenizer
+    from harness.models.pretrained import read_config, read_tokenizer
 
     if loading.is_adapter(folder):
         raise HarnessError(f"{folder}: is an adapter: merge it into its base model first.")
     try:
-        labels = AutoConfig.from_pretrained(folder).num_labels
+        labels = read_config(folder).num_labels
         if labels == 1:
-            return AutoTokenizer.from_pretrained(folder, truncation_side="left")
+            return read_tokenizer(folder, truncation_side="left")
+    except HarnessError:
+        raise
     except Exception as error:  # a broken folder shows in many ways
         reason = " ".join(str(error).split())[:200]
         raise HarnessError(f"{folder}: cannot be read as a reward model: {reason}") from None
@@ -184,21 +186,17 @@ def _load(folder: Path) -> Any:
     from transformers import AutoModelForSequenceClassification
     from transformers.utils.logging import disable_progress_bar
 
+    from harness.models.pretrained import read_model
+
     disable_progress_bar()
     device, dtype = loading.placement()
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True
-        )
+        return read_model(AutoModelForSequenceClassification, folder, device, dtype, "reward")
+    except HarnessError:
+        raise
     except Exception as error:  # a damaged file shows in many ways
         reason = " ".join(str(error).partition("Model type should be")[0].split())[:300]
         raise HarnessError(f"{folder}: cannot be loaded as a reward model: {reason}") from None
-    if info["missing_keys"]:
-        raise HarnessError(
-            f"{folder}: is no reward model: its weights lack {min(info['missing_keys'])}, which "
-            "would be random."
-        )
-    return model.to(device).eval()
 
 
 def _forward(model: Any, rows: Sequence[Sequence[int]]) -> list[float]:

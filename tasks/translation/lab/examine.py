@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, MarianMTModel, PreTrainedTokenizerBase
+from transformers import MarianMTModel, PreTrainedTokenizerBase
 
 from harness.errors import HarnessError
 from harness.models.loading import resolve
+from harness.models.pretrained import read_model, read_tokenizer
 from harness.task import Ratio
 from tasks.translation.lab.grammar import SPACINGS
 from tasks.translation.lab.rows import Row, splits
@@ -21,8 +22,8 @@ Figures = dict[str, float]
 
 def examine(folder: Path) -> dict[str, Figures]:
     """Figures of a translator's folder on the dev split of each spacing, decoded greedily."""
-    model = MarianMTModel.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = read_model(MarianMTModel, folder)
+    tokenizer = read_tokenizer(folder)
     found = {}
     for spacing in SPACINGS:
         rows = splits(spacing)["dev"]()

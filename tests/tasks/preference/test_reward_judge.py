@@ -143,12 +143,11 @@ def test_without_a_template_the_text_is_a_plain_dialogue_and_keeps_its_marks(tmp
 
 
 def test_a_reward_that_is_no_number_is_a_failed_judgement(tmp_path):
-    model = reward_model(tmp_path / "model")
-    module = AutoModelForSequenceClassification.from_pretrained(model)
+    found = judge(reward_model(tmp_path / "model"))
+    found.judge(CASES[:1])  # loads it: a file with such weights is refused
     with torch.no_grad():
-        module.get_input_embeddings().weight[spelled("@")] = float("nan")
-    module.save_pretrained(model)
-    broken, fine = judge(model).judge([Case.of("Why?", "So", "@"), Case.of("Why?", "a", "b")])
+        found._model.get_input_embeddings().weight[spelled("@")] = float("nan")
+    broken, fine = found.judge([Case.of("Why?", "So", "@"), Case.of("Why?", "a", "b")])
     assert (broken.decision, broken.reason) == (None, "the second answer has reward nan")
     assert fine.decision in ("first", "second")
 
@@ -199,7 +198,7 @@ def test_weights_without_a_head_are_refused_and_not_made_up(tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"id2label": {"0": "LABEL_0"}}))
     message = refused(judge(model).judge, CASES[:1])
-    assert "is no reward model: its weights lack score.weight" in message
+    assert "1 missing (score.weight)" in message
 
 
 def test_damaged_weights_are_one_line(tmp_path):
