@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from harness.errors import DataError, HarnessError
-from harness.files import append_line, lock, read_lines_tolerant
+from harness.errors import HarnessError
+from harness.files import lock
 from harness.posting import post
 from harness.schema import Strict
+from harness.seals import append_row, appended_rows
 
 KEPT = "answers.jsonl"
 HOPELESS = {401, 402, 403, 404, 405}
@@ -121,20 +122,12 @@ class KeptAnswers:
 
     def read(self) -> dict[str, str]:
         """Text by key; what a killed writer left of a last line is not there."""
-        kept = {}
-        for number, row in enumerate(read_lines_tolerant(self.file), start=1):
-            values = (row.get("key"), row.get("text")) if isinstance(row, dict) else ()
-            if len(values) != 2 or not all(isinstance(value, str) for value in values):
-                raise DataError(
-                    f"{self.file} line {number}: no kept answer. Delete the line to ask again."
-                )
-            kept[row["key"]] = row["text"]
-        return kept
+        return {row["key"]: row["text"] for row in appended_rows(self.file)}
 
     def keep(self, key: str, text: str) -> None:
         """Add an answer, on disk before this returns."""
         with lock(self.file.with_name(f".{KEPT}.lock")):
-            append_line(self.file, json.dumps({"key": key, "text": text}))
+            append_row(self.file, {"key": key, "text": text})
 
 
 class Chat:

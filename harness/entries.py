@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from harness import engines, leaderboard, scoring
 from harness.arms import Arm
-from harness.files import recorded_name
+from harness.files import lock, recorded_name, remove_leftovers
 from harness.fitting import Fitted, dataset_fingerprint
 from harness.judging import judged
 from harness.kept import outputs_path, write_outputs
@@ -14,7 +14,7 @@ from harness.models import loading
 from harness.plan import Scored
 from harness.provenance import command, provenance
 from harness.schema import Entry, Metric, ModelRef, RunConfig, digest
-from harness.store import Store, link
+from harness.store import LOCK, Store, link
 from harness.task import Prediction, Ratio, Score
 
 ENGINE_CHUNK = 4096
@@ -113,8 +113,11 @@ def keep(
     outcome = leaderboard.record(config.leaderboards, entry)
     reporter.recorded(entry, outcome)
     path = outputs_path(config.runs, entry)
-    write_outputs(path, rows)
-    link(path, folder / f"{entry.task.name}.jsonl")
+    with lock(path.with_name(LOCK)):
+        for place in (path.parent, folder):
+            remove_leftovers(place)
+        write_outputs(path, rows)
+        link(path, folder / f"{entry.task.name}.jsonl")
 
 
 def of_arm(config: RunConfig, arm: Arm, seed: int | None, fitted: Fitted) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 import hashlib
 import json
 import os
+import re
+import shutil
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError, HarnessError
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
+"""Names of files that are being written."""
+PATIENCE = 7 * 24 * 3600.0
+"""Seconds that a run waits for another one, which may train for days."""
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -20,28 +28,56 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     """
     target = Path(os.path.realpath(path))
     content = data.encode() if isinstance(data, str) else data
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.tmp")
+    partial = temporary(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
+        with open(partial, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        os.replace(partial, target)
         _sync_folder(target.parent)
     except OSError as error:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
         raise HarnessError(
             f"{path}: cannot be written ({error.strerror or error}); what was there is untouched. "
             "Make room or choose another folder."
         ) from error
 
 
-def remove_leftovers(path: Path) -> None:
-    """Delete what killed writers of `path` left; only under the lock that guards it."""
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        leftover.unlink(missing_ok=True)
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed writers left below a folder; only under the lock that guards it."""
+    for leftover in leftovers(folder):
+        remove(leftover)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link, or a folder with everything in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which takes its place and name when all is written."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    for old in (partial, folder):
+        remove(old)
+    yield partial
+    partial.rename(folder)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The temporary files below a folder, of killed writers or of live ones."""
+    return [path for path in folder.rglob(".*.tmp") if TEMPORARY.fullmatch(path.name)]
+
+
+def temporary(target: Path) -> Path:
+    """A hidden name beside a file, under which it is written before it is renamed."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.tmp")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -55,17 +91,23 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def lock(path: Path, timeout: float = 600.0) -> Iterator[None]:
+def lock(path: Path, timeout: float = 600.0, waiting: str = "") -> Iterator[None]:
     """Hold `path` as an exclusive lock between processes; the system frees it when one is killed.
 
-    The empty lock file stays. Raises `HarnessError` after `timeout` seconds of waiting.
+    The empty lock file stays. `waiting` is printed once where another process holds it for more
+    than a second. Raises `HarnessError` after `timeout` seconds of waiting.
     """
     import filelock
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         guard = filelock.FileLock(path, timeout=timeout)
-        guard.acquire()
+        try:
+            guard.acquire(timeout=min(1.0, timeout))
+        except filelock.Timeout:
+            if waiting:
+                print(f"harness: {waiting}", file=sys.stderr, flush=True)
+            guard.acquire()
     except filelock.Timeout:
         raise HarnessError(
             f"{path}: another process has held this lock for {timeout:g} s. Wait for it or end it."
@@ -157,20 +199,24 @@ def _cut_partial_line(file: Any) -> None:
     file.seek(0, os.SEEK_END)
 
 
-def read_lines_tolerant(path: Path) -> list[Any]:
-    """The JSON values of a file's complete lines; none where the file does not exist.
-
-    A last line without line break is what a killed writer left: dropped. Any other line that is
-    not JSON raises `DataError` with its number.
-    """
+def complete_lines(path: Path) -> list[bytes]:
+    """A file's lines but for a last one without line break, which a killed writer left; none where
+    the file does not exist."""
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        return path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def read_lines_tolerant(path: Path) -> list[Any]:
+    """The JSON values of a file's complete lines; none where the file does not exist.
+
+    A complete line that is not JSON raises `DataError` with its number.
+    """
     values = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(complete_lines(path), start=1):
         try:
             values.append(json.loads(line))
         except ValueError:

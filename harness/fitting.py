@@ -1,21 +1,20 @@
 """Training an arm of a run, or finding that it was trained before."""
 
 import json
-import shutil
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import processes
 from harness.arms import Arm
 from harness.errors import HarnessError
-from harness.files import lock, write_atomic
+from harness.files import remove, whole_folder, write_atomic
 from harness.models import loading
 from harness.plan import open_data, sources
-from harness.schema import Cost, Strict, canonical_json, digest
-from harness.store import Store, code_hash, package_versions
+from harness.schema import Cost, Strict, canonical_json
+from harness.seals import check, is_sealed, seal
+from harness.store import Store, code_hash, package_versions, turn
 
 if TYPE_CHECKING:
     from harness.training import Report
@@ -87,17 +86,12 @@ def dataset_fingerprint(name: str) -> str:
 def fit(arm: Arm, seed: int, store: Store, report: "Report") -> Fitted:
     """Train an arm with a seed, or take what an equal fit left; resumes a killed one."""
     folder, shared = fit_folder(arm, seed, store)
-    done = folder / "fit.json"
-    if not done.exists():
-        with lock(folder / ".lock", timeout=10) if processes.is_main() else nullcontext():
-            if processes.count() > 1 or not done.exists():
-                _train(arm, seed, store, folder, shared, report)
-    processes.wait()
-    try:
-        record = json.loads(done.read_text(encoding="utf-8"))
-        return Fitted(path=folder / "checkpoint", **record)
-    except (OSError, ValueError, TypeError) as error:
-        raise HarnessError(f"{done}: damaged ({error}): remove {folder}.") from None
+    with turn(folder, lambda: is_sealed(folder)) as todo:
+        if todo:
+            _train(arm, seed, store, folder, shared, report)
+    check(folder)
+    record = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
+    return Fitted(path=folder / "checkpoint", **record)
 
 
 def _base(arm: Arm, role: str, store: Store) -> Path:
@@ -107,14 +101,24 @@ def _base(arm: Arm, role: str, store: Store) -> Path:
     """
     path = loading.resolve(arm.model)
     if loading.is_adapter(path):
-        merged = store.root / "merged" / digest([loading.identity(path), loading.MERGING])
-        if processes.is_main():
-            with lock(merged.with_suffix(".lock")):
-                if not merged.exists():
-                    loading.merge(path, role, merged)
-        processes.wait()
-        path = merged
+        folder = store.folder(
+            "merged",
+            {"adapter": loading.identity(path), "role": role, "merging": loading.MERGING},
+        )
+        path = _merged(path, role, folder)
     return path.absolute()
+
+
+def _merged(adapter: Path, role: str, folder: Path) -> Path:
+    """An adapter and its base as one whole model in a folder of the store."""
+    merged = folder / "checkpoint"
+    with turn(folder, lambda: is_sealed(folder)) as todo:
+        if todo and processes.is_main():
+            remove(merged)
+            loading.merge(adapter, role, merged)
+            seal(folder)
+    check(folder)
+    return merged
 
 
 def _train(
@@ -148,11 +152,9 @@ def _train(
         )
     if not processes.is_main():
         return
-    partial, checkpoint = folder / "checkpoint.partial", folder / "checkpoint"
-    for old in (partial, checkpoint):
-        shutil.rmtree(old, ignore_errors=True)
-    (fit.save or fit.model.save)(partial)
-    partial.rename(checkpoint)
+    checkpoint = folder / "checkpoint"
+    with whole_folder(checkpoint) as partial:
+        (fit.save or fit.model.save)(partial)
     rows = "".join(canonical_json(row) + "\n" for row in fit.curves)
     write_atomic(folder / "curves.jsonl", rows)
     record = {
@@ -163,4 +165,5 @@ def _train(
         "seconds": round(time.perf_counter() - started, 3),
     }
     write_atomic(folder / "fit.json", json.dumps(record, indent=1) + "\n")
-    shutil.rmtree(folder / "steps", ignore_errors=True)
+    seal(folder)
+    remove(folder / "steps")

@@ -7,11 +7,11 @@ from typing import Any
 
 from harness import processes
 from harness.errors import HarnessError
-from harness.files import write_atomic
 from harness.judges import Case, Judge, verdicts
 from harness.plan import Scored, sources
-from harness.schema import canonical_json, digest
-from harness.store import Store, code_hash, load_rows, package_versions
+from harness.schema import digest
+from harness.seals import read_rows, write_rows
+from harness.store import ROWS, Store, code_hash, package_versions, turn
 from harness.task import Prediction
 
 
@@ -55,17 +55,22 @@ def _verdicts(judge: Judge, cases: Sequence[Case], store: Store) -> list[dict[st
         "code": code_hash(*sources(judge)),
         "packages": package_versions(),
     }
-    path = store.folder("verdicts", inputs) / "rows.jsonl"
-    known = load_rows(path) if path.exists() else [{}] * len(cases)
-    if len(known) != len(cases):
-        raise HarnessError(f"{path}: {len(known)} rows for {len(cases)} cases: remove it.")
-    asked = [i for i, row in enumerate(known) if row.get("decision") is None]
-    if not asked:
-        return known
-    processes.wait()  # nobody replaces what another one has not looked at
-    if processes.is_main():
-        found = verdicts(judge, [cases[i] for i in asked])
-        rows = dict(enumerate(known)) | dict(zip(asked, map(asdict, found), strict=True))
-        write_atomic(path, "".join(canonical_json(row) + "\n" for row in rows.values()))
-    processes.wait()
-    return load_rows(path)
+    folder = store.folder("verdicts", inputs)
+    path = folder / ROWS
+
+    def known() -> list[dict[str, Any]]:
+        rows = read_rows(path, remove=folder) if path.exists() else [{}] * len(cases)
+        if len(rows) != len(cases):
+            raise HarnessError(f"{path}: {len(rows)} rows for {len(cases)} cases: remove {folder}.")
+        return rows
+
+    def missing() -> list[int]:
+        return [i for i, row in enumerate(known()) if row.get("decision") is None]
+
+    with turn(folder, lambda: not missing()) as todo:
+        if todo and processes.is_main():
+            asked = missing()
+            found = verdicts(judge, [cases[i] for i in asked])
+            rows = dict(enumerate(known())) | dict(zip(asked, map(asdict, found), strict=True))
+            write_rows(path, rows.values())
+    return known()

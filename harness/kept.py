@@ -1,15 +1,14 @@
 """Outputs that runs keep beside the leaderboards, and what can be tested from them alone."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import registry
 from harness.errors import HarnessError
-from harness.files import write_atomic
 from harness.leaderboard import DIGITS
-from harness.schema import CorpusTest, Entry, canonical_json, digest
+from harness.schema import CorpusTest, Entry, digest
+from harness.seals import read_rows, write_rows
 
 KEYS = {"id", "outputs", "reference"}
 """What a row of outputs has, beside others."""
@@ -31,7 +30,7 @@ def outputs_path(runs: Path, entry: Entry) -> Path:
 
 def write_outputs(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keep the outputs of an entry with their scores, a row per item."""
-    write_atomic(path, "".join(canonical_json(row) + "\n" for row in rows))
+    write_rows(path, rows)
 
 
 def corpus_tests(a: Entry, b: Entry, runs: Path) -> Mapping[str, CorpusTest]:
@@ -55,14 +54,9 @@ def corpus_tests(a: Entry, b: Entry, runs: Path) -> Mapping[str, CorpusTest]:
 
 def read_outputs(path: Path, count: int) -> list[dict[str, Any]]:
     """The rows of outputs that a run kept; none where they are not there."""
-    try:
-        # Not `splitlines`: a text may hold other ends of a line.
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        rows = [json.loads(line) for line in lines]
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, ValueError) as error:
-        raise HarnessError(f"{path}: damaged ({error}): remove it.") from None
+    rows = read_rows(path)
     if len(rows) != count or not all(isinstance(row, dict) and row.keys() >= KEYS for row in rows):
         raise HarnessError(f"{path}: damaged (not {count} rows of outputs): remove it.")
     return rows

@@ -63,7 +63,7 @@ def record(root: Path, entry: Entry) -> Literal["added", "changed", "unchanged"]
         )
     entry = Entry.model_validate(_rounded(entry))
     with lock(root / LOCK):
-        remove_leftovers(path)
+        remove_leftovers(path.parent)
         board = read(path) if path.exists() else Board(entry.task.name, entry.lab)
         old = board.entries.get(entry.place)
         if old is not None and old.result() == entry.result():

@@ -19,13 +19,13 @@ from harness import processes
 from harness.arms import Arm
 from harness.entries import Reporter, keep, make_entry, of_arm
 from harness.errors import HarnessError
-from harness.files import write_atomic
+from harness.files import PATIENCE, lock, remove_leftovers, write_atomic
 from harness.fitting import ENGINE, Fitted, fit, untrained
 from harness.models import loading
 from harness.plan import Plan, Scored, make_plan, sources
 from harness.report.progress import Quiet
 from harness.schema import Entry, RunConfig
-from harness.store import Store, code_hash, link, package_versions
+from harness.store import LOCK, Store, code_hash, link, package_versions
 from harness.task import Prediction
 
 SCORING_CODE = (ENGINE / "task.py", ENGINE / "models")
@@ -33,8 +33,13 @@ DISK_ERRORS = {
     getattr(errno, name)
     for name in ["ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST"]
 }
-DISK_SIGNS = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "PytorchStreamWriter")
+DISK_SIGNS = (
+    *map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
+    *("PytorchStreamWriter", "inline_container.cc", "iostream error"),
+)
 """What libraries say of a disk in their own kinds of error."""
+GONE_SIGNS = (os.strerror(errno.ENOENT), "Parent directory")
+"""The same of a folder that was removed."""
 
 log = logging.getLogger("harness")
 
@@ -46,8 +51,9 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> list[Entry]:
 
 def execute(plan: Plan, reporter: Reporter) -> list[Entry]:
     """Carry out a plan. What was done before is taken from the store; each result is recorded
-    as soon as it is there."""
-    with _disk_errors(plan.config), _log_file(run_folder(plan.config)):
+    as soon as it is there. A second run of the same command waits for the first."""
+    folder = run_folder(plan.config)
+    with _disk_errors(plan.config), _alone(folder), _log_file(folder):
         processes.start()
         return _execute(plan, reporter)
 
@@ -177,6 +183,17 @@ def _timing(seconds: dict[str, float]) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Have a run's folder to this run; what killed ones left there goes."""
+    if not processes.is_main():
+        yield
+        return
+    with lock(folder / LOCK, PATIENCE, f"waiting for another run of this command ({folder})"):
+        remove_leftovers(folder)
+        yield
+
+
 class _LogFile(logging.FileHandler):
     """A full disk is reported by what is lost there, not by the log."""
 
@@ -210,14 +227,25 @@ def _log_file(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _disk_errors(config: RunConfig) -> Iterator[None]:
-    """A full or read-only disk is the user's to mend, whichever library met it."""
+    """A full or read-only disk, a folder that was removed and a file that was cut are the user's
+    to mend, whichever library met them."""
     try:
         yield
+    except EOFError as error:
+        raise HarnessError(
+            f"a file that the run read ends too early ({' '.join(str(error).split()) or 'empty'}): "
+            f"get the model's files again, or remove {config.runs / 'store'}."
+        ) from error
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             place, reason = error.filename or config.runs, error.strerror
         elif any(sign in str(error) for sign in DISK_SIGNS):
             place, reason = config.runs, str(error).partition("\n")[0][:200]
+        elif any(sign in str(error) for sign in GONE_SIGNS) and str(config.runs) in str(error):
+            raise HarnessError(
+                f"{config.runs}: removed during the run, in part or as a whole "
+                f"({' '.join(str(error).split())[:200]}): the same command makes it again."
+            ) from error
         else:
             raise
         raise HarnessError(

@@ -1,8 +1,8 @@
 """What runs keep: results by the hash of everything they depend on, resumable in chunks."""
 
-import json
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,8 +10,17 @@ from typing import Any, TypeVar
 
 from harness import processes
 from harness.errors import HarnessError
-from harness.files import hash_file, lock, write_atomic
+from harness.files import (
+    PATIENCE,
+    hash_file,
+    leftovers,
+    lock,
+    remove,
+    temporary,
+    write_atomic,
+)
 from harness.schema import canonical_json, digest
+from harness.seals import UNFINISHED, read_rows, write_rows
 
 T = TypeVar("T")
 JsonRow = dict[str, Any]
@@ -21,6 +30,8 @@ PACKAGES = ("accelerate", "numpy", "peft", "tokenizers", "torch", "transformers"
 
 CHUNK = 256
 """Items between two saves of a long computation."""
+ROWS = "rows.jsonl"
+LOCK = ".lock"
 
 
 @cache
@@ -69,66 +80,78 @@ class Store:
             advance: called with the number of items that are done, for progress.
 
         Chunks are shared out over the processes and do not depend on their number; a killed
-        computation continues at its first missing chunk.
+        computation continues at its first missing chunk. Of two runs at once one computes.
         """
         folder = self.folder(kind, inputs)
-        done = folder / "rows.jsonl"
-        if not done.exists():
-            for number, start in enumerate(range(0, len(items), chunk)):
-                path = folder / f"chunk-{number:06d}.jsonl"
+        done = folder / ROWS
+        with turn(folder, done.exists) as todo:
+            if not todo:
+                advance(len(items))
+            chunks: list[Path] = []
+            for start in range(0, len(items), chunk) if todo else ():
+                path = folder / f"chunk-{len(chunks):06d}.jsonl"
                 part = items[start : start + chunk]
-                if number % processes.count() == processes.index() and not path.exists():
-                    write_atomic(path, _dump(_one_each(kind, function(part, start), part)))
+                if len(chunks) % processes.count() == processes.index() and not path.exists():
+                    write_rows(path, _one_each(kind, function(part, start), part))
+                chunks.append(path)
                 advance(len(part))
             processes.wait()
-            if processes.is_main():
-                with lock(folder / ".lock"):
-                    if not done.exists():
-                        _join(folder, inputs)
-            processes.wait()
-        else:
-            advance(len(items))
-        rows = load_rows(done)
+            if todo and processes.is_main():
+                _join(done, inputs, chunks)
+        rows = read_rows(done, remove=folder)
         if len(rows) != len(items):
             raise HarnessError(f"{done}: {len(rows)} rows for {len(items)} items: remove {folder}.")
         return rows
 
 
-def _join(folder: Path, inputs: Mapping[str, Any]) -> None:
+def _join(done: Path, inputs: Mapping[str, Any], chunks: Sequence[Path]) -> None:
     """Make one file of a finished computation's chunks."""
-    chunks = sorted(folder.glob("chunk-*.jsonl"))
-    write_atomic(folder / "inputs.json", canonical_json(dict(inputs)) + "\n")
-    rows = "".join(path.read_text(encoding="utf-8") for path in chunks)
-    write_atomic(folder / "rows.jsonl", rows)
+    write_atomic(done.with_name("inputs.json"), canonical_json(dict(inputs)) + "\n")
+    write_rows(done, [row for path in chunks for row in read_rows(path, remove=done.parent)])
     for path in chunks:
         path.unlink()
+
+
+@contextmanager
+def turn(folder: Path, finished: Callable[[], bool]) -> Iterator[bool]:
+    """Have a folder of the store to this run alone; says whether its result is still to be made.
+
+    Where another run is making it, that is waited for. What killed runs left there goes. All
+    processes of a run enter together, are told the same, and leave together.
+    """
+    if processes.count() == 1 and finished() and not _remains(folder, finished=True):
+        yield False
+        return
+    waiting = f"waiting for another run, which works on {folder}"
+    main = processes.is_main()
+    with lock(folder / LOCK, PATIENCE, waiting) if main else nullcontext():
+        if main:
+            for path in _remains(folder, finished()):
+                remove(path)
+        processes.wait()
+        todo = not finished()
+        processes.wait()  # nobody makes what another one has not looked for
+        yield todo
+        processes.wait()
+
+
+def _remains(folder: Path, finished: bool) -> list[Path]:
+    """What killed runs left in a folder and no run resumes from."""
+    patterns = UNFINISHED if finished else UNFINISHED[-1:]
+    return [*(path for each in patterns for path in folder.glob(each)), *leftovers(folder)]
 
 
 def link(target: Path, place: Path) -> None:
     """Make `place` show `target` of the store, in a run's folder that people look at."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    if place.is_symlink() or place.is_file():
-        place.unlink()
-    elif place.is_dir():
-        shutil.rmtree(place)
-    place.symlink_to(Path.resolve(target), target_is_directory=target.is_dir())
+    fresh = temporary(place)
+    fresh.symlink_to(Path.resolve(target), target_is_directory=target.is_dir())
+    if not place.is_symlink():
+        remove(place)
+    os.replace(fresh, place)
 
 
 def _one_each(kind: str, rows: Sequence[JsonRow], items: Sequence[object]) -> Sequence[JsonRow]:
     if len(rows) != len(items):
         raise HarnessError(f"{kind}: {len(rows)} results for {len(items)} items.")
     return rows
-
-
-def _dump(rows: Sequence[JsonRow]) -> str:
-    return "".join(canonical_json(row) + "\n" for row in rows)
-
-
-def load_rows(path: Path) -> list[JsonRow]:
-    """Rows that were kept as JSON lines; raises `HarnessError` where the file is damaged."""
-    try:
-        # Not `splitlines`: a text may hold other ends of a line.
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        return [json.loads(line) for line in lines if line]
-    except (OSError, ValueError) as error:
-        raise HarnessError(f"{path}: damaged ({error}): remove {path.parent}.") from None

@@ -1,7 +1,8 @@
 """The one trainer, on transformers.Trainer: what it logs, saves and resumes from."""
 
-import json
 import logging
+import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
@@ -19,6 +20,8 @@ from harness import processes
 from harness.errors import HarnessError
 from harness.models.checking import fill
 from harness.models.pretrained import read_model
+from harness.files import remove
+from harness.seals import damage, seal
 from harness.settings import TrainSettings
 
 Batch = Mapping[str, Any]
@@ -81,6 +84,13 @@ class PlainTrainer(Trainer):
             logs[name] = torch.stack(values).float().mean().item()
         self._scalars.clear()
         super().log(logs, *arguments, **keywords)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Seal what was saved, when all processes have written their part of it."""
+        super()._save_checkpoint(model, trial)
+        processes.wait()
+        if processes.is_main():
+            seal(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if not self.partial:
@@ -202,15 +212,37 @@ def training_arguments(
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The last checkpoint that was written to its end: its state file is written last."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for path in reversed(found):
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return str(path)
-    return None
+    """The last checkpoint that is as it was written; later ones are deleted, with a word."""
+    if processes.is_main():
+        _remove_broken(folder)
+    processes.wait()
+    found = _saved(folder)
+    return str(found[max(found)]) if found else None
+
+
+def _remove_broken(folder: Path) -> None:
+    """Delete what no training can resume from: what is damaged, or half written by a killed one."""
+    broken = {path: damage(path) for path in _saved(folder).values()}
+    for path, reason in broken.items():
+        if reason is not None:
+            remove(path)
+    kept = _saved(folder)
+    for path in folder.glob("*"):
+        if path not in kept.values():
+            remove(path)
+    said = [f"{path} ({reason})" for path, reason in broken.items() if reason is not None]
+    if said:
+        start = f"after step {max(kept)}" if kept else "at its start"
+        print(
+            f"harness: not as it was written: {', '.join(said)}: the training goes on {start}.",
+            file=sys.stderr,
+        )
+
+
+def _saved(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a training by their step."""
+    found = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in folder.glob("*"))
+    return {int(name[1]): path for name, path in found if name}
 
 
 logging.getLogger("transformers.trainer").setLevel(logging.ERROR)

@@ -1,10 +1,8 @@
 """One trainer for all methods, on transformers.Trainer: a method supplies rows, batch and loss."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,12 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 from harness import processes
 from harness.dataset import Dataset, Row
 from harness.errors import HarnessError
-from harness.files import lock, write_atomic
+from harness.files import remove, write_atomic
 from harness.method import MethodConfig
 from harness.schema import Cost, Strict, canonical_json
+from harness.seals import check, is_sealed, seal
 from harness.settings import Lora, TrainSettings
-from harness.store import JsonRow, Store
+from harness.store import JsonRow, Store, turn
 from harness.trainer import (
     Batch,
     EachEpoch,
@@ -35,10 +34,6 @@ from harness.trainer import (
 
 Collate = Callable[[Sequence[Any]], Batch]
 __all__ = ["Batch", "Collate", "Fit", "Loss", "Report", "Stage", "adapt", "make_trainer", "prepare"]
-
-
-PATIENCE = 24 * 3600.0
-"""Seconds to wait for another process that trains the same stage."""
 
 
 class Stage(Strict):
@@ -154,17 +149,12 @@ class Fit:
         """
         key = {**self.inputs, **inputs, "seed": self.seed, "world": processes.count()}
         folder = self.store.folder("stages", {**key, "stage": name})
-        done = folder / "stage.json"
-        if not done.exists():
-            # Another process may be at it: what it makes is what is wanted.
-            with lock(folder / ".lock", PATIENCE) if processes.is_main() else nullcontext():
-                if processes.count() > 1 or not done.exists():
-                    self._train_stage(name, folder, train)
-        processes.wait()
-        try:
-            return Stage(folder=folder, **json.loads(done.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise HarnessError(f"{done}: damaged ({error}): remove {folder}.") from None
+        with turn(folder, lambda: is_sealed(folder)) as todo:
+            if todo:
+                self._train_stage(name, folder, train)
+        check(folder)
+        record = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        return Stage(folder=folder, **record)
 
     def _train_stage(self, name: str, folder: Path, train: Callable[["Fit"], None]) -> None:
         def report(what: str, done: int, total: int, figures: Mapping[str, float]) -> None:
@@ -185,7 +175,8 @@ class Fit:
         seconds = round(time.perf_counter() - started, 3)
         record = {"cost": fit.cost.model_dump(mode="json"), "seconds": seconds}
         write_atomic(folder / "stage.json", json.dumps(record, indent=1) + "\n")
-        shutil.rmtree(folder / "steps", ignore_errors=True)
+        seal(folder)
+        remove(folder / "steps")
 
 
 def make_trainer(

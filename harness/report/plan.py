@@ -3,6 +3,7 @@
 from harness.fitting import fit_folder
 from harness.pipeline import run_folder
 from harness.plan import Plan, open_data
+from harness.seals import is_sealed
 from harness.store import Store
 
 
@@ -20,7 +21,7 @@ def plan_text(plan: Plan) -> str:
         rows = len(open_data(arm.dataset).rows())
         for seed in arm.seeds:
             assert seed is not None
-            there = (fit_folder(arm, seed, store)[0] / "fit.json").exists()
+            there = is_sealed(fit_folder(arm, seed, store)[0])
             lines.append(
                 f"  {arm.name} seed {seed}: train {arm.model} on {arm.dataset} ({rows:,} rows"
                 f"{changed})" + (", trained already" if there else "")

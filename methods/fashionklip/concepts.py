@@ -5,16 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 from harness import processes
 from harness.errors import DataError
-from harness.files import write_atomic
+from harness.files import append_line, write_atomic
+from harness.seals import DamagedError, damage, is_sealed, seal
 from harness.training import Fit
 from methods.fashionklip.concept_images import concept_images, random_images
 from methods.fashionklip.config import ConceptSettings
 from methods.fashionklip.data import Catalogue
+
+IMAGES = "images.safetensors"
 
 
 class ConceptImages:
@@ -43,12 +46,15 @@ class ConceptImages:
     def refresh(self, epoch: int) -> None:
         """Find the images for an epoch, or read those that were found for it."""
         number = epoch if self._settings.refresh else 0
-        path = self._folder / f"epoch-{number}.safetensors"
-        if not path.exists():
-            self._find(number, path)
-        self.vectors = load_file(path)["vectors"].to(self._fit.device)
+        folder = self._folder / f"epoch-{number}"
+        if not is_sealed(folder):
+            self._find(number, folder)
+        elif reason := damage(folder):
+            fit = self._fit.folder
+            raise DamagedError(f"{folder}: damaged ({reason}): remove {fit} to train anew.")
+        self.vectors = load_file(folder / IMAGES)["vectors"].to(self._fit.device)
 
-    def _find(self, epoch: int, path: Path) -> None:
+    def _find(self, epoch: int, folder: Path) -> None:
         module = self._fit.model.module
         training = module.training
         module.eval()
@@ -56,10 +62,9 @@ class ConceptImages:
         pool = self._pool(epoch)
         if processes.is_main():
             chosen = self._choose(epoch, pool)
+            write_atomic(folder / IMAGES, save({"images": chosen, "vectors": pool[chosen]}))
+            seal(folder)
             self._note(epoch, chosen)
-            partial = path.with_suffix(".partial")
-            save_file({"images": chosen, "vectors": pool[chosen]}, partial)
-            partial.replace(path)
         processes.wait()
         module.train(training)
 
@@ -80,7 +85,7 @@ class ConceptImages:
         return pool
 
     def _part(self, epoch: int, index: int) -> Path:
-        return self._folder / f"epoch-{epoch}.part-{index}"
+        return self._folder / f".epoch-{epoch}.{index:012x}.tmp"
 
     def _choose(self, epoch: int, pool: Tensor) -> Tensor:
         """Indices of the views that show each concept, [concepts, images]."""
@@ -116,7 +121,5 @@ class ConceptImages:
         except DataError:
             return
         right = truth.T.gather(1, chosen).mean().item()
-        path = self._fit.folder / "concepts.jsonl"
-        said = path.read_text(encoding="utf-8") if path.exists() else ""
-        row = json.dumps({"epoch": epoch, "concepts": len(chosen), "right": round(right, 4)})
-        write_atomic(path, f"{said}{row}\n")
+        row = {"epoch": epoch, "concepts": len(chosen), "right": round(right, 4)}
+        append_line(self._fit.folder / "concepts.jsonl", json.dumps(row))

@@ -9,15 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageOps
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from harness.dataset import Dataset
 from harness.errors import DataError, HarnessError
+from harness.files import write_atomic
 from harness.models import loading
 from harness.models.pictures import Picture, open_picture, picture_key
 from harness.records import is_missing, require
-from harness.store import Store
+from harness.seals import check, is_sealed, seal
+from harness.store import Store, turn
 from methods.fashionklip.concept_images import concept_images
 from methods.fashionklip.config import ConceptSettings
 from methods.fashionklip.graph import Concept
@@ -90,12 +92,13 @@ def encode(
     Raises:
         DataError: naming the first picture that cannot be read, where that is not allowed.
     """
-    path = store.folder("vectors", _inputs(folder, shelf)) / "catalogue.safetensors"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        save_file(_vectors(model, shelf.pictures), partial)
-        partial.replace(path)
+    place = store.folder("vectors", _inputs(folder, shelf))
+    path = place / "catalogue.safetensors"
+    with turn(place, lambda: is_sealed(place)) as todo:
+        if todo:
+            write_atomic(path, save(_vectors(model, shelf.pictures)))
+            seal(place)
+    check(place)
     found = load_file(path)
     damaged = found["broken"].tolist()
     lines = [f"{shelf.places[index]}: {_problem(shelf.pictures[index])}" for index in damaged]

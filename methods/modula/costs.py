@@ -36,13 +36,17 @@ def of_stages(run: Path, label: str, names: Iterable[str] | None = None) -> Took
 
 
 def checkpoint(run: Path, label: str) -> Path:
-    """The checkpoint of one method and seed of a run; raises `HarnessError` where it is gone."""
+    """The checkpoint of one method and seed of a run; raises `HarnessError` where it is gone or
+    damaged."""
     from harness.errors import HarnessError
+    from harness.seals import check
 
     folder = run / label / "checkpoint"
     if not folder.exists():
         raise HarnessError(f"{folder}: is not there: the run has not ended, or was cleaned up.")
-    return folder.resolve()
+    place = folder.resolve()
+    check(place.parent)
+    return place
 
 
 def figures(took: Took) -> tuple[float, float, float, float]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from harness import processes
 from harness.errors import DataError, HarnessError
-from harness.files import write_atomic
+from harness.files import whole_folder, write_atomic
 from harness.models import loading
 from harness.models.causal_lm import CausalLM
 from harness.schema import Cost
@@ -92,7 +92,8 @@ def _round(
             _write(stage.folder / COLLECTION, history)
         _train(stage, initial, history, config)
         if processes.is_main():
-            stage.model.save(stage.folder / CHECKPOINT)
+            with whole_folder(stage.folder / CHECKPOINT) as partial:
+                stage.model.save(partial)
 
     return fit.stage(f"round {number + 1}", inputs, run)
 

@@ -193,11 +193,12 @@ def scores(
     """Within-prompt AUC of each score: does it set rewrites that are answered rightly, or that keep
     the information, above those that are not? Of the first round's candidates."""
     from harness.cards import resolve
+    from harness.files import read_lines_tolerant
     from harness.models import loading
     from harness.registry import load
-    from harness.store import load_rows
 
-    histories = [row for row in load_rows(checkpoint / "collection-1.jsonl") if row["time"] == 1]
+    histories = read_lines_tolerant(checkpoint / "collection-1.jsonl")
+    histories = [row for row in histories if row["time"] == 1]
     kind = resolve(load("tasks", TASK).card.options["kind"], f"task '{TASK}': option 'kind'")
     model: Any = loading.load(loading.resolve("lab/errands"), "causal-lm")
     rows = load("datasets", "lab/errands-prompts").rows()

@@ -69,24 +69,27 @@ def test_rows_for_another_number_of_items_are_an_error(tmp_path):
         store.mapped("rows", {}, [1, 2, 3], doubled([]))
 
 
-def _compute(root, gate):
-    def slow(items, start):
-        gate.wait()
+def _compute(root, gate, calls):
+    def counted(items, start):
+        with calls.get_lock():
+            calls.value += 1
         return doubled([])(items, start)
 
     for number in range(20):
-        Store(root).mapped("rows", {"number": number}, list(range(6)), slow, chunk=2)
+        gate.wait()
+        Store(root).mapped("rows", {"number": number}, list(range(6)), counted, chunk=2)
 
 
-def test_two_runs_at_once_agree(tmp_path):
+def test_of_two_runs_at_once_one_computes(tmp_path):
     context = multiprocessing.get_context("fork")
-    gate = context.Barrier(2, timeout=20)
-    workers = [context.Process(target=_compute, args=(tmp_path, gate)) for _ in range(2)]
+    gate, calls = context.Barrier(2, timeout=20), context.Value("i", 0)
+    workers = [context.Process(target=_compute, args=(tmp_path, gate, calls)) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
+    assert calls.value == 20 * 3
     for path in tmp_path.glob("rows/*/rows.jsonl"):
         assert [json.loads(text)["value"] for text in path.open()] == [0, 2, 4, 6, 8, 10]
 
