@@ -6,12 +6,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from harness import processes
+from harness.code_keys import reached
+from harness.computations import of_verdicts
 from harness.errors import HarnessError
 from harness.files import write_atomic
 from harness.judges import Case, Judge, verdicts
-from harness.plan import Scored, sources
+from harness.plan import Scored
 from harness.schema import canonical_json, digest
-from harness.store import Store, code_hash, load_rows, package_versions
+from harness.store import Store, load_rows
 from harness.task import Prediction
 
 
@@ -52,8 +54,7 @@ def _verdicts(judge: Judge, cases: Sequence[Case], store: Store) -> list[dict[st
     inputs = {
         "judge": asdict(judge.identity()),
         "cases": digest([asdict(case) for case in cases]),
-        "code": code_hash(*sources(judge)),
-        "packages": package_versions(),
+        **reached(of_verdicts(judge)).key(),
     }
     path = store.folder("verdicts", inputs) / "rows.jsonl"
     known = load_rows(path) if path.exists() else [{}] * len(cases)

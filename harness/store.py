@@ -3,43 +3,19 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness import processes
 from harness.errors import HarnessError
-from harness.files import hash_file, lock, write_atomic
+from harness.files import lock, write_atomic
 from harness.schema import canonical_json, digest
 
 T = TypeVar("T")
 JsonRow = dict[str, Any]
 
-PACKAGES = ("accelerate", "numpy", "peft", "tokenizers", "torch", "transformers")
-"""Packages whose version can change a result."""
-
 CHUNK = 256
 """Items between two saves of a long computation."""
-
-
-@cache
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that results depend on."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
-
-
-@cache
-def code_hash(*places: Path) -> str:
-    """Hash of Python sources, files or whole folders: changed code makes results anew."""
-    files = [file for place in places for file in (sorted(place.rglob("*.py")) or [place])]
-    return digest([[path.name, hash_file(path)] for path in files])
 
 
 class Store:
