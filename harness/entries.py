@@ -4,15 +4,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import engines, leaderboard, scoring
+from harness import engines, leaderboard, participants, scoring
 from harness.arms import Arm
+from harness.code_keys import reached
+from harness.computations import of_engine_scores
 from harness.files import lock, recorded_name, remove_leftovers
-from harness.fitting import Fitted, dataset_fingerprint
+from harness.fitting import Fitted
 from harness.judging import judged
 from harness.kept import outputs_path, write_outputs
 from harness.models import loading
+from harness.opening import dataset_fingerprint
 from harness.plan import Scored
-from harness.provenance import command, provenance
+from harness.provenance import command, joined, provenance
 from harness.schema import Entry, Metric, ModelRef, RunConfig, digest
 from harness.store import LOCK, Store, link
 from harness.task import Prediction, Ratio, Score
@@ -28,7 +31,7 @@ class Reporter(Protocol):
         """`done` of `total` units of `what` are done; figures are the latest loss and the like."""
 
     def recorded(self, entry: Entry, outcome: str) -> None:
-        """An entry reached its leaderboard: added, changed or unchanged."""
+        """An entry reached its leaderboard, with the outcome of `leaderboard.record`."""
 
     def examples(self, what: str, lines: Sequence[str]) -> None:
         """A few outputs of a model on a task, to look at."""
@@ -67,6 +70,8 @@ def make_entry(
         lab=scored.lab,
         **who,
     )
+    taking_part = participants.of_scored(scored, config.engine)
+    entry = entry.model_copy(update={"provenance": joined(entry.provenance, taking_part)})
     return entry, scoring.report_rows(items, predictions, shares)
 
 
@@ -83,6 +88,7 @@ def _with_engines(
     for name, setting in config.engine.items():
         inputs = {
             "engine": engines.load(name).identity(),
+            **reached(of_engine_scores(scored.task, name)).key(),
             "setting": scored.task.engine_identity(name, setting),
             "items": scored.ref.fingerprint,
             "outputs": said,
@@ -133,7 +139,7 @@ def of_arm(config: RunConfig, arm: Arm, seed: int | None, fitted: Fitted) -> dic
         "dataset_fingerprint": data,
         "seed": seed,
         "cost": fitted.cost,
-        "provenance": provenance(config, command(config)),
+        "provenance": provenance(config, command(config), participants.of_arm(arm, fitted.path)),
     }
 
 

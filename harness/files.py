@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,11 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 """Names of files that are being written."""
 PATIENCE = 7 * 24 * 3600.0
 """Seconds that a run waits for another one, which may train for days."""
+SETTLED_NS = 2_000_000_000
+"""Nanoseconds after which another change of a file shows in its times on any file system."""
+
+_hashes: dict[tuple[int, ...], str] = {}
+"""State of a file -> hash of its content, for this process."""
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -135,10 +141,28 @@ def recorded_name(name: str, content: str | None = None) -> str:
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, 16 hex digits."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return sha256_file(path)[:16]
     except OSError as error:
         raise HarnessError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex digits.
+
+    A process reads a file once for as long as the file system says that it is the same. One that
+    was changed a moment ago is read again each time: the next change may leave no other time.
+    """
+    status = os.stat(path)
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    settled = time.time_ns() - changed > SETTLED_NS
+    if settled and state in _hashes:
+        return _hashes[state]
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if settled:
+        _hashes[state] = found
+    return found
 
 
 def hash_files(source: Path | Iterable[Path]) -> str:

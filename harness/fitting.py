@@ -2,27 +2,24 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import processes
 from harness.arms import Arm
+from harness.code_keys import reached
+from harness.computations import of_fit
 from harness.errors import HarnessError
 from harness.files import remove, whole_folder, write_atomic
 from harness.models import loading
-from harness.plan import open_data, sources
+from harness.opening import dataset_fingerprint, open_data, read_fingerprint
 from harness.schema import Cost, Strict, canonical_json
 from harness.seals import check, is_sealed, seal
-from harness.store import Store, code_hash, package_versions, turn
+from harness.store import Store, turn
 
 if TYPE_CHECKING:
     from harness.training import Report
-
-ENGINE = Path(__file__).parent
-TRAINING_CODE = tuple(
-    ENGINE / name for name in ("training.py", "trainer.py", "losses.py", "models")
-)
 
 
 class Fitted(Strict):
@@ -66,21 +63,12 @@ def fit_folder(arm: Arm, seed: int, store: Store) -> tuple[Path, Mapping[str, An
 def shared_inputs(arm: Arm) -> dict[str, Any]:
     """What the data of every fit of an arm's method depend on, whatever its config."""
     assert arm.dataset is not None
+    base = loading.resolve(arm.model)
     return {
-        "base": loading.identity(loading.resolve(arm.model)),
+        "base": loading.identity(base),
         "dataset": dataset_fingerprint(arm.dataset),
-        "code": code_hash(*TRAINING_CODE, *sources(arm.method)),
-        "packages": package_versions(),
+        **reached(of_fit(arm.method, arm.name, base)).key(),
     }
-
-
-def dataset_fingerprint(name: str) -> str:
-    """Hash of a training set's rows."""
-    from harness.items import check_pictures, fingerprint_rows
-
-    dataset = open_data(name)
-    check_pictures(dataset)
-    return fingerprint_rows(dataset.rows())
 
 
 def fit(arm: Arm, seed: int, store: Store, report: "Report") -> Fitted:
@@ -121,6 +109,13 @@ def _merged(adapter: Path, role: str, folder: Path) -> Path:
     return merged
 
 
+def _check_unchanged(datasets: Iterable[str]) -> None:
+    """Raise `HarnessError` where the rows are no longer those that the result is kept under."""
+    for name in datasets:
+        if read_fingerprint(name) != dataset_fingerprint(name):
+            raise HarnessError(f"dataset '{name}' changed during the run: run again.")
+
+
 def _train(
     arm: Arm, seed: int, store: Store, folder: Path, shared: Mapping[str, Any], report: "Report"
 ) -> None:
@@ -130,6 +125,7 @@ def _train(
     role = arm.method.role
     assert role is not None
     assert arm.dataset is not None
+    _check_unchanged([arm.dataset, *arm.method.datasets()])
     dataset = open_data(arm.dataset)
     base = _base(arm, role, store)
     fit = Fit(

@@ -6,12 +6,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from harness import processes
+from harness.code_keys import reached
+from harness.computations import of_verdicts
 from harness.errors import HarnessError
 from harness.judges import Case, Judge, verdicts
-from harness.plan import Scored, sources
+from harness.plan import Scored
 from harness.schema import digest
 from harness.seals import read_rows, write_rows
-from harness.store import ROWS, Store, code_hash, package_versions, turn
+from harness.store import ROWS, Store, turn
 from harness.task import Prediction
 
 
@@ -52,8 +54,7 @@ def _verdicts(judge: Judge, cases: Sequence[Case], store: Store) -> list[dict[st
     inputs = {
         "judge": asdict(judge.identity()),
         "cases": digest([asdict(case) for case in cases]),
-        "code": code_hash(*sources(judge)),
-        "packages": package_versions(),
+        **reached(of_verdicts(judge)).key(),
     }
     folder = store.folder("verdicts", inputs)
     path = folder / ROWS

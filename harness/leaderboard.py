@@ -15,12 +15,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
 from harness.errors import HarnessError
 from harness.files import lock, remove_leftovers, write_atomic
+from harness.registry import DISTRIBUTION
 from harness.schema import SCHEMA_VERSION, Entry
 
 DIGITS = 6
@@ -48,12 +49,21 @@ def board_path(root: Path, task: str, lab: bool) -> Path:
     return root / "lab" / file if lab else root / file
 
 
-def record(root: Path, entry: Entry) -> Literal["added", "changed", "unchanged"]:
-    """Write an entry to its place in its leaderboard.
+SAME_RESULT = "same result of other code"
+"""What `record` says where nothing but the plugins' own code or versions is new."""
 
-    An equal result is left alone with its provenance: no byte changes. Safe among processes and
-    against being killed. Raises `HarnessError` for a file that cannot be read or written; the file
-    is then as before.
+
+def record(root: Path, entry: Entry) -> str:
+    """Write an entry to its place in its leaderboard: `added`, `changed`, `unchanged`, or the same
+    result of other code.
+
+    An equal result of equal plugins is left alone with its provenance: no byte changes. Plugins
+    are equal where distribution, version and the code of their own package are; the engine's code
+    does not count. An older entry that names no plugin stands if all are harness' own, whose code
+    its commit tells; if another's took part, the new entry replaces it and names all.
+
+    Safe among processes and against being killed. Raises `HarnessError` for a file that cannot be
+    read or written; the file is then as before.
     """
     path = board_path(root, entry.task.name, entry.lab)
     if not _finite(entry.model_dump()):
@@ -66,11 +76,23 @@ def record(root: Path, entry: Entry) -> Literal["added", "changed", "unchanged"]
         remove_leftovers(path.parent)
         board = read(path) if path.exists() else Board(entry.task.name, entry.lab)
         old = board.entries.get(entry.place)
-        if old is not None and old.result() == entry.result():
-            return "unchanged"
-        board.entries[entry.place] = entry
-        write_atomic(path, dump(board))
-    return "added" if old is None else "changed"
+        outcome = _outcome(old, entry)
+        if outcome != "unchanged":
+            board.entries[entry.place] = entry
+            write_atomic(path, dump(board))
+    return outcome
+
+
+def _outcome(old: Entry | None, new: Entry) -> str:
+    if old is None:
+        return "added"
+    if old.result() != new.result():
+        return "changed"
+    known, now = old.provenance.plugins, new.provenance.plugins
+    same = (
+        known == now if known else all(each.distribution == DISTRIBUTION for each in now.values())
+    )
+    return "unchanged" if same else SAME_RESULT
 
 
 def dump(board: Board) -> str:

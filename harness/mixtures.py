@@ -82,7 +82,7 @@ class Mixture(Dataset):
         return _Part(part, place, self._open(part, place), fields, templates)
 
     def _open(self, part: Part, place: str) -> Dataset:
-        from harness.plan import open_data
+        from harness.opening import open_data
 
         path = self.path.parent / Path(part.source).expanduser()
         if part.columns is not None:

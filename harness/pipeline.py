@@ -7,7 +7,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,15 +20,14 @@ from harness.arms import Arm
 from harness.entries import Reporter, keep, make_entry, of_arm
 from harness.errors import HarnessError
 from harness.files import PATIENCE, lock, remove_leftovers, write_atomic
-from harness.fitting import ENGINE, Fitted, fit, untrained
+from harness.fitting import Fitted, fit, untrained
 from harness.models import loading
-from harness.plan import Plan, Scored, make_plan, sources
+from harness.plan import Plan, make_plan
+from harness.predicting import predict
 from harness.report.progress import Quiet
 from harness.schema import Entry, RunConfig
-from harness.store import LOCK, Store, code_hash, link, package_versions
-from harness.task import Prediction
+from harness.store import LOCK, Store, link
 
-SCORING_CODE = (ENGINE / "task.py", ENGINE / "models")
 DISK_ERRORS = {
     getattr(errno, name)
     for name in ["ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST"]
@@ -77,7 +76,8 @@ def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
             who = of_arm(config, arm, seed, fitted)
             for scored in plan.tasks:
                 started = time.perf_counter()
-                predictions = predict(scored, arm, model, store, label, reporter)
+                generation = arm.method.generation()
+                predictions = predict(scored, generation, model, store, label, reporter)
                 entry, rows = make_entry(config, scored, predictions, who, store)
                 seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
                 if processes.is_main():
@@ -124,46 +124,6 @@ def _fitted(arm: Arm, seed: int | None, store: Store, label: str, reporter: Repo
         reporter.step(f"{label} {what}", done, total, dict(figures))
 
     return fit(arm, seed, store, report)
-
-
-def predict(
-    scored: Scored, arm: Arm, model: _Lazy, store: Store, label: str, reporter: Reporter
-) -> list[Prediction]:
-    """Answers of a model to a task's items, from the store where they were given before."""
-    task, items = scored.task, scored.items
-    generation = {**task.card.generation, **arm.method.generation()}
-    inputs = {
-        "weights": model.fitted.weights,
-        "base": model.fitted.base,
-        "task": scored.ref.card,
-        "generation": generation,
-        "items": scored.ref.fingerprint,
-        "code": code_hash(*SCORING_CODE, *sources(task)),
-        "packages": package_versions(),
-        "device": loading.device_kind(),
-    }
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        reporter.step(f"{label} {scored.ref.name}", done, len(items), {})
-
-    def answer(part: Sequence[Any], _: int) -> list[dict[str, Any]]:
-        found = task.predict(model.role(task.role), part, **generation)
-        return [
-            {
-                "id": each.id,
-                "outputs": list(each.outputs),
-                **({"details": dict(each.details)} if each.details else {}),
-            }
-            for each in found
-        ]
-
-    rows = store.mapped(
-        "predictions", inputs, items, answer, chunk=task.chunk or len(items), advance=advance
-    )
-    return [Prediction(row["id"], tuple(row["outputs"]), row.get("details", {})) for row in rows]
 
 
 def _write(path: Path, value: Any) -> None:

@@ -1,20 +1,18 @@
 """What a run will do, worked out and checked before anything is loaded or trained."""
 
 import inspect
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from harness import processes, registry
 from harness.arms import Arm, check_overrides, make_arm
 from harness.configs import flat, read_value
-from harness.dataset import Dataset
 from harness.errors import HarnessError, suggestion
 from harness.files import recorded_name
 from harness.judges import Judge, open_judge
 from harness.method import Method
+from harness.opening import dataset_fingerprint, open_data
 from harness.schema import RunConfig, Source, TaskCard, TaskRef, digest
 from harness.task import Item, Task, TaskGroup
 
@@ -43,6 +41,7 @@ class Plan:
 def make_plan(config: RunConfig) -> Plan:
     """Check a run and read its items; raises `HarnessError` for anything a user can mend."""
     processes.quiet_libraries()
+    dataset_fingerprint.cache_clear()  # files may have changed since the last run of this process
     names = list(dict.fromkeys([config.baseline, *config.method]))
     for name in names:
         registry.find("methods", name)
@@ -70,36 +69,6 @@ def task_names(config: RunConfig) -> list[str]:
     for name in config.tasks:
         task = registry.load("tasks", name)
         found += task.tasks(config.profile) if isinstance(task, TaskGroup) else [name]
-    return list(dict.fromkeys(found))
-
-
-def open_data(name: str, revision: str | None = None) -> Dataset:
-    """A dataset by registered name, file, folder or hub name."""
-    if registry.registered("datasets", name):
-        return registry.load("datasets", name)
-    from harness.sources import open_dataset
-
-    return open_dataset(name, revision)
-
-
-def sources(plugin: object) -> list[Path]:
-    """The sources that a plugin's behaviour may depend on: files and folders to hash.
-
-    Of its class and of each that it inherits from, the engine's left out: our own package of a
-    method or a family, a stranger's whole package, or a module that stands alone.
-    """
-    found = []
-    for cls in type(plugin).__mro__:
-        module = inspect.getmodule(cls)
-        top = cls.__module__.partition(".")[0]
-        file = getattr(module, "__file__", None)
-        if file is None or top in ("harness", "pydantic") or top in sys.stdlib_module_names:
-            continue
-        path = Path(file)
-        depth = cls.__module__.count(".") + (path.name == "__init__.py")
-        if registry.HOME in path.resolve().parents and top in ("methods", "tasks"):
-            depth -= 1
-        found.append(path.parents[depth - 1] if depth > 0 else path)
     return list(dict.fromkeys(found))
 
 

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, sources, package versions, command."""
+"""Where a result comes from: commit, plugins, package versions, command."""
 
 import shlex
 import subprocess
@@ -7,21 +7,38 @@ from pathlib import Path
 from typing import Any
 
 from harness.configs import read_value
-from harness.files import recorded_name
-from harness.schema import Provenance, RunConfig, canonical_json
-from harness.store import code_hash, package_versions
+from harness.files import hash_file, recorded_name
+from harness.participants import Participants
+from harness.schema import Provenance, RunConfig, canonical_json, digest
 
 
-def provenance(config: RunConfig, asked: str) -> Provenance:
-    """The provenance of an entry of this run; `asked` is its command."""
+def provenance(config: RunConfig, asked: str, who: Participants) -> Provenance:
+    """Return the provenance of an entry of this run; `asked` is its command, `who` took part."""
     commit, dirty = _git(config.leaderboards, config.runs)
     return Provenance(
         commit=commit,
         dirty=dirty,
-        code=code_hash(Path(__file__).parent),
-        packages=package_versions(),
+        code=_engine(),
+        packages=dict(who.packages),
+        plugins=dict(who.plugins),
         command=asked,
     )
+
+
+def joined(provenance: Provenance, who: Participants) -> Provenance:
+    """Return a provenance that names further participants."""
+    both = Participants(provenance.plugins, provenance.packages) | who
+    return provenance.model_copy(
+        update={"plugins": dict(both.plugins), "packages": dict(both.packages)}
+    )
+
+
+@cache
+def _engine() -> str:
+    """The hash of the engine's sources, byte by byte."""
+    home = Path(__file__).parent
+    files = sorted(home.rglob("*.py"))
+    return digest([[path.relative_to(home).as_posix(), hash_file(path)] for path in files])
 
 
 def command(config: RunConfig) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import DataError, HarnessError, suggestion
+from harness.surrogates import HALF
 
 ARRAYS = (".h5", ".hdf5", ".npz")
 """Files of arrays; `harness.arrays` reads them."""
@@ -25,7 +26,6 @@ CELL_LIMIT = 2**31 - 1
 """Longest cell of a table, in characters: pictures in base64 are long."""
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-HALF = re.compile("[\ud800-\udfff]")
 
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 

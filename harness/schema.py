@@ -224,6 +224,15 @@ class Cost(Strict):
     train_flops: float = 0.0
 
 
+class PluginRef(Strict):
+    """Whose code took part in a result."""
+
+    distribution: str
+    version: str
+    code: str
+    """Hash of what the plugin reaches of its own package; comments and docstrings do not count."""
+
+
 class Provenance(Strict):
     """Where a result comes from."""
 
@@ -232,6 +241,9 @@ class Provenance(Strict):
     code: str
     """Hash of the engine's sources."""
     packages: dict[str, str]
+    """Distributions that took part -> their versions."""
+    plugins: dict[str, PluginRef] = Field({}, exclude_if=lambda value: not value)
+    """Plugins that took part, by kind and name (`method/aspo`); older entries name none."""
     command: str
 
 

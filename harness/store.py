@@ -3,8 +3,6 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +10,6 @@ from harness import processes
 from harness.errors import HarnessError
 from harness.files import (
     PATIENCE,
-    hash_file,
     leftovers,
     lock,
     remove,
@@ -25,32 +22,10 @@ from harness.seals import UNFINISHED, read_rows, write_rows
 T = TypeVar("T")
 JsonRow = dict[str, Any]
 
-PACKAGES = ("accelerate", "numpy", "peft", "tokenizers", "torch", "transformers")
-"""Packages whose version can change a result."""
-
 CHUNK = 256
 """Items between two saves of a long computation."""
 ROWS = "rows.jsonl"
 LOCK = ".lock"
-
-
-@cache
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that results depend on."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
-
-
-@cache
-def code_hash(*places: Path) -> str:
-    """Hash of Python sources, files or whole folders: changed code makes results anew."""
-    files = [file for place in places for file in (sorted(place.rglob("*.py")) or [place])]
-    return digest([[path.name, hash_file(path)] for path in files])
 
 
 class Store:

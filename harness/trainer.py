@@ -18,9 +18,9 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from harness import processes
 from harness.errors import HarnessError
+from harness.files import remove
 from harness.models.checking import fill
 from harness.models.pretrained import read_model
-from harness.files import remove
 from harness.seals import damage, seal
 from harness.settings import TrainSettings
 

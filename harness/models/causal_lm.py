@@ -2,20 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM
 
-from harness.chat import Conversation
 from harness.errors import DataError, HarnessError
 from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id, positions
 from harness.models.pretrained import read_model, read_tokenizer
 from harness.models.role import RoleModel
-from harness.records import HALF
+from harness.surrogates import HALF
+
+if TYPE_CHECKING:
+    from harness.chat import Conversation
 
 DELIMITER = " "
 """What stands between a prompt and its answer, as lm-eval's `target_delimiter`."""
@@ -99,7 +101,7 @@ class CausalLM(RoleModel):
             "answer_mask": pad_sequence(masks, True, 0).bool(),
         }
 
-    def chat_texts(self, conversations: Sequence[Conversation]) -> list[str]:
+    def chat_texts(self, conversations: Sequence["Conversation"]) -> list[str]:
         """Conversations as the texts that the model's own chat format makes of them.
 
         Raises:

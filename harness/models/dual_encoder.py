@@ -53,7 +53,7 @@ class DualEncoder(RoleModel):
         kind = MODEL_MAPPING[type(read_config(folder))]
         if not hasattr(kind, "get_image_features"):
             raise ValueError(f"{kind.__name__} has no features of images and of texts")
-        module = read_model(AutoModel, folder, device, dtype, cls.role)
+        module: Any = read_model(AutoModel, folder, device, dtype, cls.role)
         if not hasattr(module, "logit_scale"):
             raise ValueError(f"{kind.__name__} has no scale of similarities")
         return cls(module, read_processor(folder))

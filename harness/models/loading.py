@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from harness.files import hash_file
 from harness.models import ROLES, adapters
 from harness.models.embedded import EmbeddedModel
 from harness.schema import digest
-from harness.store import package_versions
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
 MERGING = 2
@@ -157,7 +157,7 @@ def base_of(folder: Path) -> Path:
 
 def device_kind() -> str:
     """`cpu`, or the GPU's name: results may differ in the last digits between them."""
-    if package_versions()["torch"].endswith("+cpu"):
+    if version("torch").endswith("+cpu"):
         return "cpu"  # so a run that finds everything done imports no torch
     import torch
 

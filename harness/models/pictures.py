@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.errors import DataError
+from harness.files import sha256_file
 
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 """What Pillow's readers raise for files that are cut off or damaged."""
@@ -105,7 +106,7 @@ def picture_key(picture: Picture) -> str:
         content = picture
     else:
         try:
-            content = Path(picture).read_bytes()
+            return sha256_file(Path(picture))
         except OSError as error:
             raise DataError(f"{picture}: cannot be read ({error.strerror}).") from None
     return hashlib.sha256(content).hexdigest()

@@ -1,8 +1,9 @@
 """The plan of a run as text, for `--dry-run`."""
 
 from harness.fitting import fit_folder
+from harness.opening import open_data
 from harness.pipeline import run_folder
-from harness.plan import Plan, open_data
+from harness.plan import Plan
 from harness.seals import is_sealed
 from harness.store import Store
 

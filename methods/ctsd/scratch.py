@@ -18,8 +18,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from harness.dataset import Dataset
 from harness.errors import HarnessError
+from harness.opening import open_data
 from harness.parallel import parallel_text
-from harness.plan import open_data
 
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 HEAD_WIDTH = 32

@@ -172,7 +172,7 @@ def _encoded(
 
     processes.quiet_libraries()
     from harness.models import loading
-    from harness.plan import open_data
+    from harness.opening import open_data
     from harness.store import Store
     from methods.fashionklip.search import encode, read_shelf
 
@@ -187,7 +187,7 @@ def _encoded(
 
 def _titles(name: str, field: str, product: str) -> tuple[list[str], list[str]]:
     """The titles of all rows, and the product of each."""
-    from harness.plan import open_data
+    from harness.opening import open_data
     from methods.fashionklip.rows import read_views
 
     dataset = open_data(name)

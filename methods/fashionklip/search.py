@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw, ImageOps
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from harness.code_keys import Computation, reached
+from harness.computations import of_adapters
 from harness.dataset import Dataset
 from harness.errors import DataError, HarnessError
 from harness.files import write_atomic
@@ -188,7 +190,9 @@ def _inputs(folder: Path, shelf: Shelf) -> dict[str, Any]:
             keys.append(picture_key(picture))
         except DataError:
             keys.append(None)
-    return {"model": loading.identity(folder), "pictures": keys}
+    computation = Computation((__name__, "harness.models.dual_encoder")) | of_adapters(folder)
+    code = reached(computation).key()
+    return {"model": loading.identity(folder), "pictures": keys, **code}
 
 
 def _vectors(model: Any, pictures: Sequence[Picture]) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from harness.dataset import Dataset, EmbeddedDataset
 from harness.files import write_atomic
 from harness.items import fingerprint_rows
 from harness.models import loading
-from harness.plan import open_data
+from harness.opening import open_data
 from harness.schema import Cost
 from harness.settings import TrainSettings
 from harness.training import Fit, Stage

@@ -9,7 +9,7 @@ from harness.cards import checked_options, resolve
 from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.judges import Case
-from harness.outputs import IDS, matched, outputs_in
+from harness.output_files import IDS, matched, outputs_in
 from harness.records import is_missing, require, require_text
 from harness.schema import Metric, TaskCard, digest
 from harness.scoring import clusters

@@ -8,7 +8,7 @@ from harness.cards import checked_options
 from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.judges import Case
-from harness.outputs import matched, outputs_in
+from harness.output_files import matched, outputs_in
 from harness.records import is_missing, require
 from harness.schema import TaskCard
 from harness.task import Item, Prediction, Ratio, Score, Task

@@ -67,10 +67,10 @@ else the machine does, ratios hardly.
   every score twice, once for each way, in blocks of the same size, and knows pairs on the diagonal
   alone. Memory is that of a fresh process beyond interpreter and libraries, 125 MiB of vectors and
   what drawing them took included.
-- **Evaluation**: `pipeline.predict` with an empty store, and scoring with its intervals, against
+- **Evaluation**: `predicting.predict` with an empty store, and scoring with its intervals, against
   processor, `generate` and decode in batches of the same size and `max_new_tokens`, greedy, one
   model in memory; the answers are equal or the run stops.
-- **Flan evaluation**: reading, `pipeline.predict` with an empty store, scoring and intervals,
+- **Flan evaluation**: reading, `predicting.predict` with an empty store, scoring and intervals,
   against `simple_evaluate` with its own compilation of templates, one model in memory; the values
   are equal or the run stops.
 - **Start-up**: whole processes, warm file cache; the goal is for an idle machine.

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from harness import pipeline, scoring
+from harness import scoring
 from harness.arms import Arm
 from harness.fitting import untrained
 from harness.models.prompts import VisionPrompt
 from harness.models.vision_language import VisionLanguage
 from harness.plan import Scored, make_plan
+from harness.predicting import predict
 from harness.report.progress import Quiet
 from harness.schema import RunConfig
 from harness.store import Store
@@ -53,7 +54,7 @@ def _compared(
         )
         with tempfile.TemporaryDirectory() as folder:
             store, silent = Store(Path(folder)), Quiet()
-            predictions = pipeline.predict(scored, arm, fitted, store, "base", silent)
+            predictions = predict(scored, arm.method.generation(), fitted, store, "base", silent)
         task.aggregate(items, predictions, scoring.scores(task, items, predictions))
         answers["ours"] = [output for each in predictions for output in each.outputs]
 

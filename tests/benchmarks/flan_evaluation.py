@@ -10,12 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from harness import pipeline, scoring
+from harness import scoring
 from harness.dataset import Dataset
 from harness.fitting import untrained
 from harness.items import read_items
 from harness.models.causal_lm import CausalLM
-from harness.plan import Arm, Scored, make_plan, open_data
+from harness.opening import open_data
+from harness.plan import Arm, Scored, make_plan
+from harness.predicting import predict
 from harness.report.progress import Quiet
 from harness.schema import RunConfig
 from harness.store import Store
@@ -57,7 +59,7 @@ def _compared(
         asked = Scored(task, items, scored.ref, scored.lab)
         with tempfile.TemporaryDirectory() as folder:
             store, silent = Store(Path(folder)), Quiet()
-            predictions = pipeline.predict(asked, arm, fitted, store, "base", silent)
+            predictions = predict(asked, arm.method.generation(), fitted, store, "base", silent)
         scores = scoring.scores(task, items, predictions)
         values["ours"] = task.aggregate(items, predictions, scores)[card.primary].value or 0.0
 

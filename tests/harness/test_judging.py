@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import harness
 from harness import cli
+from harness.code_keys import Code
 from harness.configs import run_config
 from harness.contrast import unpairable
 from harness.errors import HarnessError, PluginError
@@ -87,7 +88,7 @@ def test_verdicts_are_kept_and_nobody_is_asked_twice(store):
 def test_a_judge_whose_code_changed_is_asked_anew(store, monkeypatch):
     judge = Fixed()
     judged(scored(judge), SAID, store)
-    monkeypatch.setattr("harness.judging.code_hash", lambda *places: "other code")
+    monkeypatch.setattr("harness.judging.reached", lambda _: Code({"judge": "other code"}, {}))
     judged(scored(judge), SAID, store)
     assert len(judge.shown) == 2
 

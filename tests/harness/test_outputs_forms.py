@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import DataError
-from harness.outputs import matched, outputs_in, read_outputs
+from harness.output_files import matched, outputs_in
+from harness.outputs import read_outputs
 from harness.records import Record
 from harness.task import Item
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import plan
 from harness.errors import HarnessError
-from harness.store import Store, code_hash, link
+from harness.store import Store, link
 
 
 def doubled(calls):
@@ -106,42 +105,3 @@ def test_a_link_replaces_what_stood_there(tmp_path):
     (place / "file").write_text("copied")
     link(tmp_path / "one", place)
     assert place.resolve() == tmp_path / "one"
-
-
-def test_code_counts_by_content(tmp_path):
-    (tmp_path / "a.py").write_text("x = 1")
-    first = code_hash(tmp_path)
-    code_hash.cache_clear()
-    assert code_hash(tmp_path) == first
-    code_hash.cache_clear()
-    (tmp_path / "a.py").write_text("x = 2")
-    assert code_hash(tmp_path) != first
-
-
-def test_sources_of_our_plugins_are_their_own_rooms():
-    from harness.registry import HOME, load
-
-    methods = {name: load("methods", name) for name in ("aspo", "dpo", "base")}
-    made = {name: cls(cls.Config()) for name, cls in methods.items()}
-    assert plan.sources(made["aspo"]) == [HOME / "methods/aspo"]
-    assert plan.sources(made["dpo"]) == [HOME / "methods/aspo"]
-    assert plan.sources(made["base"]) == [HOME / "methods/base.py"]
-    assert plan.sources(load("tasks", "pope")) == [HOME / "tasks/multimodal"]
-
-
-@pytest.mark.parametrize(
-    ("module", "found"),
-    [("alone", "alone.py"), ("whole", "whole"), ("whole.part", "whole"), ("whole.deep.x", "whole")],
-)
-def test_sources_of_a_stranger_are_its_whole_package(module, found, tmp_path, monkeypatch):
-    import importlib
-    import sys
-
-    for file in ("alone.py", "whole/__init__.py", "whole/part/__init__.py", "whole/deep/x.py"):
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text("class Thing:\n    pass\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    thing = importlib.import_module(module).Thing()
-    assert plan.sources(thing) == [tmp_path / found]
-    for name in ("alone", "whole", "whole.part", "whole.deep", "whole.deep.x"):
-        sys.modules.pop(name, None)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.chat import Answer, Conversation, KeptAnswers
+from harness.code_keys import Computation, reached
+from harness.computations import of_adapters
 from harness.errors import HarnessError
 from harness.files import recorded_name
 from harness.models import loading
 from harness.models.lengths import positions
-from harness.store import package_versions
 
 
 def weights_name(model: str, weights: str) -> str:
@@ -40,6 +41,7 @@ class LocalChat:
     def __init__(self, model: str, max_tokens: int, folder: Path) -> None:
         self.model = loading.resolve(model)
         self.weights = loading.identity(self.model)
+        self._code = reached(Computation((__name__,)) | of_adapters(self.model)).key()
         self.max_tokens = max_tokens
         self._kept = KeptAnswers(folder)
         self._loaded: Any = None
@@ -63,7 +65,7 @@ class LocalChat:
             "weights": self.weights,
             "messages": [dict(message) for message in conversation],
             "max_tokens": self.max_tokens,
-            "packages": package_versions(),
+            **self._code,
             "device": loading.device_kind(),
         }
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,67 @@
+"""Which code stands behind what a run keeps: where the search for it begins, for each kind."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import registry
+from harness.code_keys import Computation, named_in, of_plugin
+from harness.models import ROLES, adapters, loading
+
+if TYPE_CHECKING:
+    from harness.judges import Judge
+    from harness.method import Method
+    from harness.task import Task
+
+
+def of_fit(method: "Method", name: str, base: Path) -> Computation:
+    """Training a method registered as `name`, and the rows that it makes for that."""
+    return (
+        of_plugin(method, *_entry_module("methods", name))
+        | named_in(method.config.model_dump())
+        | Computation(("harness.training",), alone=("harness.fitting",))
+        | _model(method.role, base)
+    )
+
+
+def of_predictions(task: "Task", model: Path) -> Computation:
+    """Asking a model for its answers to a task."""
+    return of_task(task) | Computation((), alone=("harness.predicting",)) | _model(task.role, model)
+
+
+def of_task(task: "Task") -> Computation:
+    """A task's format, with what its card names."""
+    card = task.card
+    named = named_in([card.format, card.options])
+    return of_plugin(task, *_entry_module("tasks", card.name)) | named
+
+
+def of_engine_scores(task: "Task", engine: str) -> Computation:
+    """Having an engine score answers."""
+    modules = (*_entry_module("engines", engine), "harness.engines")
+    return of_task(task) | Computation(modules)
+
+
+def of_verdicts(judge: "Judge") -> Computation:
+    """Judging answers."""
+    plugin = of_plugin(judge, *_entry_module("judges", judge.name))
+    return plugin | Computation((), alone=("harness.judging",))
+
+
+def of_adapters(model: Path) -> Computation:
+    """The kinds of adapter that a model folder is made of, the last one first."""
+    found = Computation(())
+    while loading.is_adapter(model):
+        found |= of_plugin(adapters.kind(model))
+        model = loading.base_of(model)
+    return found
+
+
+def _model(role: str | None, folder: Path) -> Computation:
+    """Loading a model in a role."""
+    roles = [ROLES[role].partition(":")[0]] if role else []
+    return Computation(("harness.models.loading", *roles)) | of_adapters(folder)
+
+
+def _entry_module(kind: str, name: str) -> tuple[str, ...]:
+    """The module that a plugin's entry point names; nothing where it is not registered."""
+    return (registry.find(kind, name).module,) if registry.registered(kind, name) else ()
