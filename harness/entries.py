@@ -130,6 +130,7 @@ def of_arm(config: RunConfig, arm: Arm, seed: int | None, fitted: Fitted) -> dic
         "dataset_fingerprint": data,
         "seed": seed,
         "cost": fitted.cost,
+        "scored_precision": fitted.scored_precision,
         "provenance": provenance(config, command(config)),
     }
 

@@ -12,9 +12,10 @@ from harness import processes
 from harness.arms import Arm
 from harness.errors import HarnessError
 from harness.files import lock, write_atomic
-from harness.models import loading
+from harness.models import loading, precision
 from harness.plan import open_data, sources
 from harness.schema import Cost, Strict, canonical_json
+from harness.settings import training_key
 from harness.store import Store, code_hash, package_versions
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Fitted(Strict):
     weights: str
     dataset_fingerprint: str | None = None
     cost: Cost
+    scored_precision: precision.Precision = "fp32"
+    """Of the weights when they are scored."""
     seconds: float = 0.0
 
 
@@ -46,6 +49,7 @@ def untrained(arm: Arm) -> Fitted:
         base=weights,
         weights=weights,
         cost=Cost(total_parameters=loading.parameters(path)),
+        scored_precision=precision.of_loading(path),
     )
 
 
@@ -57,7 +61,7 @@ def fit_folder(arm: Arm, seed: int, store: Store) -> tuple[Path, Mapping[str, An
         "method": arm.name,
         "models": [loading.identity(loading.resolve(name)) for name in arm.method.models()],
         "datasets": [dataset_fingerprint(name) for name in arm.method.datasets()],
-        "config": arm.method.config.model_dump(mode="json"),
+        "config": training_key(arm.method.config),
         "seed": seed,
         "world": processes.count(),
     }
@@ -67,8 +71,10 @@ def fit_folder(arm: Arm, seed: int, store: Store) -> tuple[Path, Mapping[str, An
 def shared_inputs(arm: Arm) -> dict[str, Any]:
     """What the data of every fit of an arm's method depend on, whatever its config."""
     assert arm.dataset is not None
+    base = loading.resolve(arm.model)
     return {
-        "base": loading.identity(loading.resolve(arm.model)),
+        "base": loading.identity(base),
+        "precision": [precision.usual(), precision.of_loading(base, arm.method.config)],
         "dataset": dataset_fingerprint(arm.dataset),
         "code": code_hash(*TRAINING_CODE, *sources(arm.method)),
         "packages": package_versions(),
@@ -95,7 +101,9 @@ def fit(arm: Arm, seed: int, store: Store, report: "Report") -> Fitted:
     processes.wait()
     try:
         record = json.loads(done.read_text(encoding="utf-8"))
-        return Fitted(path=folder / "checkpoint", **record)
+        path = folder / "checkpoint"
+        scored = precision.of_loading(path, arm.method.config)
+        return Fitted(path=path, scored_precision=scored, **record)
     except (OSError, ValueError, TypeError) as error:
         raise HarnessError(f"{done}: damaged ({error}): remove {folder}.") from None
 
@@ -128,9 +136,10 @@ def _train(
     assert arm.dataset is not None
     dataset = open_data(arm.dataset)
     base = _base(arm, role, store)
+    config = arm.method.config
     fit = Fit(
-        config=arm.method.config,
-        model=loading.load(base, role),
+        config=config,
+        model=loading.load(base, role, precision.dtype(precision.of_loading(base, config))),
         base=base,
         dataset=dataset,
         rows=dataset.rows(),

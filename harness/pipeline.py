@@ -21,7 +21,7 @@ from harness.entries import Reporter, keep, make_entry, of_arm
 from harness.errors import HarnessError
 from harness.files import write_atomic
 from harness.fitting import ENGINE, Fitted, fit, untrained
-from harness.models import loading
+from harness.models import loading, precision
 from harness.plan import Plan, Scored, make_plan, sources
 from harness.report.progress import Quiet
 from harness.schema import Entry, RunConfig
@@ -105,7 +105,8 @@ class _Lazy:
                     f"{self.fitted.path}: is not as it was written, or changed during the run: "
                     f"remove {self.fitted.path.parent} and run again."
                 )
-            self._models[role] = loading.load(self.fitted.path, role)
+            dtype = precision.dtype(self.fitted.scored_precision)
+            self._models[role] = loading.load(self.fitted.path, role, dtype)
             self._models[role].base = loading.resolve(self.base)
         return self._models[role]
 
@@ -135,6 +136,7 @@ def predict(
         "code": code_hash(*SCORING_CODE, *sources(task)),
         "packages": package_versions(),
         "device": loading.device_kind(),
+        "precision": model.fitted.scored_precision,
     }
     done = 0
 

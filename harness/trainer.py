@@ -16,6 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from harness import processes
 from harness.errors import HarnessError
+from harness.models.precision import casts
 from harness.settings import TrainSettings
 
 Batch = Mapping[str, Any]
@@ -134,13 +135,6 @@ class EachEpoch(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.function(int(state.epoch or 0))
-
-
-def casts(settings: TrainSettings, device: torch.device) -> bool:
-    """Whether products are made in bf16, by autocast around the module's forward."""
-    if settings.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return settings.precision == "bf16"
 
 
 def training_arguments(

@@ -25,10 +25,10 @@ from harness import processes
 from harness.dataset import Dataset, EmbeddedDataset
 from harness.files import write_atomic
 from harness.items import fingerprint_rows
-from harness.models import loading
+from harness.models import loading, precision
 from harness.plan import open_data
 from harness.schema import Cost
-from harness.settings import TrainSettings
+from harness.settings import TrainSettings, training_key
 from harness.training import Fit, Stage
 from methods.modula import checkpoint
 from methods.modula.adapting import adapt, adapted, route
@@ -49,7 +49,7 @@ def universal_stage(fit: Fit, config: ModulaConfig) -> Stage | None:
     inputs = {
         **_shared(config),
         "rank": config.ranks.universal,
-        "train": config.universal.model_dump(mode="json"),
+        "train": training_key(config.universal),
     }
 
     def train(stage: Fit) -> None:
@@ -105,7 +105,7 @@ class _Expert:
             "form": config.form,
             "rank": rank,
             "reads": None if reads is None else reads.folder.name,
-            "train": config.experts.model_dump(mode="json"),
+            "train": training_key(config.experts),
             "rows": fingerprint_rows(dataset.rows()),
         }
 
@@ -131,7 +131,7 @@ def router_stage(
         **_shared(config),
         "form": config.form,
         "reads": {name: stage.folder.name for name, stage in found.items()},
-        "train": config.router.model_dump(mode="json"),
+        "train": training_key(config.router),
     }
 
     def train(stage: Fit) -> None:
@@ -225,7 +225,8 @@ def _sets(fit: Fit, config: Adapted) -> list[tuple[Dataset, Any]]:
 
 def _anew(stage: Fit) -> nn.Module:
     """The base model once more, as the stage's; what is drawn next is by the stage's seed."""
-    stage.model = loading.load(stage.base, "causal-lm")
+    dtype = precision.dtype(precision.of_loading(stage.base, stage.config))
+    stage.model = loading.load(stage.base, "causal-lm", dtype)
     set_seed(stage.seed)
     module: nn.Module = stage.model.module
     return module
