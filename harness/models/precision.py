@@ -34,10 +34,15 @@ def of_loading(folder: Path, config: BaseModel | None = None) -> Precision:
         folder: a model, or an adapter, whose base counts.
         config: of the method that trains or trained it; every training in fp32 asks for that.
     """
+    return of_card(folder, config) if usual() == "bf16" else "fp32"
+
+
+def of_card(folder: Path, config: BaseModel | None = None) -> Precision:
+    """Return the same where the device has bf16, whether this one does or not."""
     from harness.models import loading
 
     asked = [settings.precision for settings in trainings(config).values()] if config else []
-    if not loading.has_bf16() or (asked and set(asked) == {"fp32"}):
+    if asked and set(asked) == {"fp32"}:
         return "fp32"
     return stored(loading.base_of(folder) if loading.is_adapter(folder) else folder)
 
@@ -103,11 +108,15 @@ def as_trained(module: "nn.Module", settings: TrainSettings) -> Iterator[None]:
 def of_training(module: "nn.Module", settings: TrainSettings) -> dict[str, Any]:
     """Return the precision of a prepared module's trained weights and of its products, as fields
     of `Cost`."""
-    trained = {str(p.dtype) for p in module.parameters() if p.requires_grad}
-    names = sorted(name.removeprefix("torch.") for name in trained)
-    short = {"float32": "fp32", "bfloat16": "bf16"}
     device = next(module.parameters()).device
     return {
-        "trained_precision": "+".join(short.get(name, name) for name in names),
+        "trained_precision": names(p for p in module.parameters() if p.requires_grad),
         "product_precision": "bf16" if casts(settings, device) else "fp32",
     }
+
+
+def names(weights: "Iterable[nn.Parameter]") -> str:
+    """Return the precisions of weights, joined by `+`; empty where there are none."""
+    found = sorted({str(weight.dtype).removeprefix("torch.") for weight in weights})
+    short = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "fp64"}
+    return "+".join(short.get(name, name) for name in found)

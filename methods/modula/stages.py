@@ -29,7 +29,7 @@ from harness.models import loading, precision
 from harness.plan import open_data
 from harness.schema import Cost
 from harness.settings import TrainSettings, training_key
-from harness.training import Fit, Stage
+from harness.training import Fit, Stage, prepare
 from methods.modula import checkpoint
 from methods.modula.adapting import adapt, adapted, route
 from methods.modula.config import Adapted, ModulaConfig
@@ -206,8 +206,30 @@ def _train(
 ) -> None:
     """Train one part of an adapted model on rows of several sets."""
     rows, collate, tokens = training_rows(fit.model, sets, config.data)
-    chosen = [p for layer in adapted(fit.model.module).values() for p in layer.part(part)]
+    chosen = parts(fit.model.module, part)
     fit.train(rows, collate, answer_loss(tokens), settings, parameters=chosen)
+
+
+def prepare_part(model: Any, config: Adapted, section: str) -> None:
+    """Make a base model ready for one of the trainings above, by the config's field."""
+    ranks = {name: config.ranks.of(name) for name in config.data.sets}
+    universal, settings = config.ranks.universal, getattr(config, section)
+    if not isinstance(config, ModulaConfig):
+        adapt(model.module, config.targets, "molora", {GENERAL: universal, **ranks})
+        part = ALL
+    elif section == "universal":
+        adapt(model.module, config.targets, "res", {}, universal, config.slope)
+        part = UNIVERSAL
+    else:
+        largest = max(ranks, key=lambda name: ranks[name])
+        part = largest if section == "experts" else ROUTER
+        _adapt(model.module, config, {part: ranks[part]} if section == "experts" else ranks)
+    prepare(model, settings, parts(model.module, part))
+
+
+def parts(module: nn.Module, name: str) -> list[nn.Parameter]:
+    """The parameters of one part of an adapted model."""
+    return [p for layer in adapted(module).values() for p in layer.part(name)]
 
 
 def _adapt(module: nn.Module, config: ModulaConfig, ranks: Mapping[str, int]) -> None:
