@@ -140,6 +140,7 @@ def of_arm(config: RunConfig, arm: Arm, seed: int | None, fitted: Fitted) -> dic
         "seed": seed,
         "cost": fitted.cost,
         "provenance": provenance(config, command(config), participants.of_arm(arm, fitted.path)),
+        "scored_precision": fitted.scored_precision,
     }
 
 

@@ -12,10 +12,11 @@ from harness.code_keys import reached
 from harness.computations import of_fit
 from harness.errors import HarnessError
 from harness.files import remove, whole_folder, write_atomic
-from harness.models import loading
+from harness.models import loading, precision
 from harness.opening import dataset_fingerprint, open_data, read_fingerprint
 from harness.schema import Cost, Strict, canonical_json
 from harness.seals import check, is_sealed, seal
+from harness.settings import training_key
 from harness.store import Store, turn
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Fitted(Strict):
     weights: str
     dataset_fingerprint: str | None = None
     cost: Cost
+    scored_precision: precision.Precision = "fp32"
+    """Of the weights when they are scored."""
     seconds: float = 0.0
 
 
@@ -42,6 +45,7 @@ def untrained(arm: Arm) -> Fitted:
         base=weights,
         weights=weights,
         cost=Cost(total_parameters=loading.parameters(path)),
+        scored_precision=precision.of_loading(path),
     )
 
 
@@ -53,7 +57,7 @@ def fit_folder(arm: Arm, seed: int, store: Store) -> tuple[Path, Mapping[str, An
         "method": arm.name,
         "models": [loading.identity(loading.resolve(name)) for name in arm.method.models()],
         "datasets": [dataset_fingerprint(name) for name in arm.method.datasets()],
-        "config": arm.method.config.model_dump(mode="json"),
+        "config": training_key(arm.method.config),
         "seed": seed,
         "world": processes.count(),
     }
@@ -66,6 +70,7 @@ def shared_inputs(arm: Arm) -> dict[str, Any]:
     base = loading.resolve(arm.model)
     return {
         "base": loading.identity(base),
+        "precision": [precision.usual(), precision.of_loading(base, arm.method.config)],
         "dataset": dataset_fingerprint(arm.dataset),
         **reached(of_fit(arm.method, arm.name, base)).key(),
     }
@@ -79,7 +84,9 @@ def fit(arm: Arm, seed: int, store: Store, report: "Report") -> Fitted:
             _train(arm, seed, store, folder, shared, report)
     check(folder)
     record = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
-    return Fitted(path=folder / "checkpoint", **record)
+    path = folder / "checkpoint"
+    scored = precision.of_loading(path, arm.method.config)
+    return Fitted(path=path, scored_precision=scored, **record)
 
 
 def _base(arm: Arm, role: str, store: Store) -> Path:
@@ -128,9 +135,10 @@ def _train(
     _check_unchanged([arm.dataset, *arm.method.datasets()])
     dataset = open_data(arm.dataset)
     base = _base(arm, role, store)
+    config = arm.method.config
     fit = Fit(
-        config=arm.method.config,
-        model=loading.load(base, role),
+        config=config,
+        model=loading.load(base, role, precision.dtype(precision.of_loading(base, config))),
         base=base,
         dataset=dataset,
         rows=dataset.rows(),

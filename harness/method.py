@@ -62,6 +62,24 @@ class Method(ABC):
         """
         return {}
 
+    def prepare(self, model: Any, section: str) -> bool:
+        """Make a base model ready for one of the method's trainings, as `fit` does.
+
+        A plan counts memory by it, on a model without weights.
+
+        Args:
+            model: its `module` may be replaced.
+            section: the field of the config with the training's settings.
+
+        Returns:
+            Whether checkpoints of the training hold the whole model.
+        """
+        from harness.training import prepare
+
+        settings = getattr(self.config, section)
+        prepare(model, settings)
+        return settings.lora is None
+
     @abstractmethod
     def fit(self, fit: "Fit") -> None:
         """Train `fit.model` in place: prepare rows (`fit.rows`, `fit.cached`), then `fit.train`."""

@@ -47,6 +47,7 @@ def predict(
         "items": scored.ref.fingerprint,
         **reached(of_predictions(task, model.fitted.path)).key(),
         "device": loading.device_kind(),
+        "precision": model.fitted.scored_precision,
     }
     done = 0
 

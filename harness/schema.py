@@ -222,6 +222,10 @@ class Cost(Strict):
     trainable_parameters: int = 0
     train_tokens: int = 0
     train_flops: float = 0.0
+    trained_precision: str = Field("fp32", exclude_if=lambda value: value == "fp32")
+    """Of the weights that train."""
+    product_precision: str = Field("fp32", exclude_if=lambda value: value == "fp32")
+    """Of the products that training makes of them."""
 
 
 class PluginRef(Strict):
@@ -269,6 +273,8 @@ class Entry(Strict):
     paired: dict[str, Packed] = Field({}, exclude_if=lambda value: not value)
     """The same of what the card names beside it."""
     cost: Cost
+    scored_precision: str = Field("fp32", exclude_if=lambda value: value == "fp32")
+    """Of the weights that were scored."""
     overrides: dict[str, Any] = {}
     """Config fields that the user changed."""
     provenance: Provenance

@@ -1,8 +1,8 @@
 """Settings of the one trainer, as a section of every method's config."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from harness.schema import Strict
 
@@ -39,11 +39,32 @@ class TrainSettings(Strict):
     """AdamW's."""
     max_grad_norm: float = Field(1.0, gt=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto`: bf16 where the device has it."""
+    """Of products; weights that train are fp32. `auto`: bf16 where the device has it. `fp32`: also
+    of the frozen weights."""
     gradient_checkpointing: bool = False
     lora: Lora | None = None
     """Adapters; without them all weights train but the frozen ones."""
     freeze: list[str] = []
     """Parts of parameter names that stay as they are, such as `vision_tower`."""
     save_steps: int = Field(200, ge=1)
-    """Steps between checkpoints that a killed run continues from."""
+    """Steps between checkpoints that a killed run continues from, at most."""
+    save_minutes: float = Field(10.0, gt=0, exclude=True)
+    """Minutes between them at most. No result depends on it, so no entry names it."""
+
+
+def trainings(config: BaseModel) -> dict[str, TrainSettings]:
+    """Return the training sections of a method's config by name."""
+    return {name: value for name, value in config if isinstance(value, TrainSettings)}
+
+
+def training_key(config: BaseModel, **exclude: Any) -> dict[str, Any]:
+    """Return what of a config a trained model depends on: not how often training saves.
+
+    Args:
+        config: a method's, or one training section.
+        exclude: further fields to leave out, as `model_dump` takes them.
+    """
+    if isinstance(config, TrainSettings):
+        return config.model_dump(mode="json", exclude={"save_steps"})
+    sections = {name: {"save_steps"} for name in trainings(config)}
+    return config.model_dump(mode="json", exclude={**sections, **exclude})

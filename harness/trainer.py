@@ -20,6 +20,7 @@ from harness import processes
 from harness.errors import HarnessError
 from harness.files import remove
 from harness.models.checking import fill
+from harness.models.precision import casts
 from harness.models.pretrained import read_model
 from harness.seals import damage, seal
 from harness.settings import TrainSettings
@@ -114,7 +115,7 @@ class PlainTrainer(Trainer):
 
             peft_adapters.fill(module, folder, trainable=True)
         elif hasattr(module, "save_pretrained"):
-            saved = read_model(type(module), folder, dtype=module.dtype)
+            saved = read_model(type(module), folder)  # fp32: some may be, whatever the first is
             module.load_state_dict(saved.state_dict())
         else:
             safetensors.load_model(module, folder / SAFE_WEIGHTS_NAME)
@@ -155,13 +156,6 @@ class EachEpoch(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.function(int(state.epoch or 0))
-
-
-def casts(settings: TrainSettings, device: torch.device) -> bool:
-    """Whether products are made in bf16, by autocast around the module's forward."""
-    if settings.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return settings.precision == "bf16"
 
 
 def training_arguments(

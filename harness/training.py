@@ -16,6 +16,7 @@ from harness.dataset import Dataset, Row
 from harness.errors import HarnessError
 from harness.files import remove, write_atomic
 from harness.method import MethodConfig
+from harness.models import precision
 from harness.schema import Cost, Strict, canonical_json
 from harness.seals import check, is_sealed, seal
 from harness.settings import Lora, TrainSettings
@@ -135,7 +136,8 @@ class Fit:
         self.model.module.eval()
         self.curves += [row for row in trainer.state.log_history if "loss" in row]
         rows_seen = trainer.state.global_step * settings.batch_size
-        self.cost = _cost(self.model, int(trainer.state.total_flos), rows_seen)
+        cost = _cost(self.model, int(trainer.state.total_flos), rows_seen)
+        self.cost = cost.model_copy(update=precision.of_training(self.model.module, settings))
 
     def stage(
         self, name: str, inputs: Mapping[str, Any], train: Callable[["Fit"], None]
@@ -206,17 +208,23 @@ def make_trainer(
 def prepare(
     model: Any, settings: TrainSettings, parameters: Sequence[nn.Parameter] | None = None
 ) -> None:
-    """Choose what trains: these parameters; else adapters, or all weights but the frozen parts."""
+    """Choose what trains: these parameters; else adapters, or all weights but the frozen parts.
+
+    What trains becomes fp32; where all weights may train, the frozen parts too, so that the model
+    has one precision when it is saved and scored.
+    """
     module = model.module
     if parameters is not None:
         module.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
+        precision.widen(parameters)
         return
     if settings.lora is not None:
         model.module = module = adapt(module, settings.lora)
     else:
         module.requires_grad_(True)
+    precision.widen(p for p in module.parameters() if p.requires_grad)
     for name, parameter in module.named_parameters():
         if any(part in name for part in settings.freeze):
             parameter.requires_grad_(False)

@@ -50,10 +50,10 @@ class DualEncoder(RoleModel):
         if is_open_clip(Path(folder)):
             module, processor = open_clip.read(Path(folder))
             return cls(module.to(device, dtype).eval(), processor)
-        kind = MODEL_MAPPING[type(read_config(folder))]
+        kind: Any = MODEL_MAPPING[type(read_config(folder))]
         if not hasattr(kind, "get_image_features"):
             raise ValueError(f"{kind.__name__} has no features of images and of texts")
-        module: Any = read_model(AutoModel, folder, device, dtype, cls.role)
+        module = read_model(AutoModel, folder, device, dtype, cls.role)
         if not hasattr(module, "logit_scale"):
             raise ValueError(f"{kind.__name__} has no scale of similarities")
         return cls(module, read_processor(folder))

@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+from collections.abc import Iterator
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from harness import registry
 from harness.errors import HarnessError, suggestion
 from harness.files import hash_file
-from harness.models import ROLES, adapters
+from harness.models import ROLES, adapters, precision
 from harness.models.embedded import EmbeddedModel
 from harness.schema import digest
 
@@ -94,9 +95,14 @@ def identity(folder: Path) -> str:
 
 def parameters(folder: Path) -> int:
     """How many weights a model's files hold, read from their headers alone."""
+    total = sum(size for _, size in weight_sizes(folder))
+    return total + (parameters(base_of(folder)) if is_adapter(folder) else 0)
+
+
+def weight_sizes(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield precision, as safetensors names it, and size of each tensor in a folder's files."""
     from safetensors import SafetensorError, safe_open
 
-    total = 0
     files = [*folder.glob("*.safetensors")] or [*folder.glob("*_model*.bin")]
     if is_open_clip(folder):
         files = [open_clip_weights(folder)]
@@ -104,27 +110,29 @@ def parameters(folder: Path) -> int:
         files = [path for path in files if path.name not in OPEN_CLIP_WEIGHTS]
     for path in files:
         if path.suffix != ".safetensors":
-            total += _pickled_parameters(path)
+            yield from _pickled_sizes(path)
             continue
         try:
             with safe_open(path, framework="np") as file:
-                total += sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+                parts = [file.get_slice(key) for key in file.keys()]  # noqa: SIM118
+                yield from ((part.get_dtype(), prod(part.get_shape())) for part in parts)
         except (OSError, SafetensorError) as error:
             raise HarnessError(
                 f"{path}: damaged, or no safetensors file ({error}): get it again."
             ) from None
-    if is_adapter(folder):
-        total += parameters(base_of(folder))
-    return total
 
 
-def _pickled_parameters(path: Path) -> int:
+def _pickled_sizes(path: Path) -> Iterator[tuple[str, int]]:
     """The same of torch's format, without reading the numbers."""
     import torch
 
     try:
         weights = torch.load(path, map_location="meta", weights_only=True)
-        return sum(tensor.numel() for tensor in weights.values())
+        for tensor in weights.values():
+            yield (
+                "F32" if tensor.dtype in (torch.float32, torch.float64) else "F16",
+                tensor.numel(),
+            )
     except Exception as error:  # what a damaged pickle raises is of any kind
         raise HarnessError(
             f"{path}: damaged, or no weights ({type(error).__name__}): get it again."
@@ -164,14 +172,22 @@ def device_kind() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
+def has_bf16() -> bool:
+    """Tell whether the device of this process has bf16."""
+    if version("torch").endswith("+cpu"):
+        return False
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
 def placement() -> tuple[str, Any]:
     """The device of this process, and the precision of weights there: bf16 where it has that."""
     import torch
 
-    if not torch.cuda.is_available():
-        return "cpu", torch.float32
-    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return f"cuda:{torch.cuda.current_device()}", dtype
+    gpu = torch.cuda.is_available()
+    device = f"cuda:{torch.cuda.current_device()}" if gpu else "cpu"
+    return device, torch.bfloat16 if has_bf16() else torch.float32
 
 
 def load(folder: Path, role: str, dtype: Any = None) -> Any:
@@ -180,7 +196,7 @@ def load(folder: Path, role: str, dtype: Any = None) -> Any:
     Args:
         folder: of a whole model, or of an adapter that names its base.
         role: one of `ROLES`.
-        dtype: precision of its weights; None as `placement` says.
+        dtype: precision of its weights; None as the files hold them (`precision.of_loading`).
 
     Raises:
         HarnessError: it cannot be read, its weights do not fit, or it needs code of its own.
@@ -188,14 +204,15 @@ def load(folder: Path, role: str, dtype: Any = None) -> Any:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    device, usual = placement()
+    device, _ = placement()
+    dtype = dtype or precision.dtype(precision.of_loading(folder))
     module, _, name = ROLES[role].partition(":")
     whole = base_of(folder) if is_adapter(folder) else folder
     if is_adapter(whole):
         raise HarnessError(f"{folder}: its base model {whole} is an adapter itself: merge that.")
     try:
         kind = getattr(importlib.import_module(module), name)
-        model = kind.load(whole, device, dtype or usual)
+        model = kind.load(whole, device, dtype)
         if whole != folder:
             model.module = adapters.kind(folder).attach(model.module, folder).eval()
         model.folder = folder
@@ -208,8 +225,13 @@ def load(folder: Path, role: str, dtype: Any = None) -> Any:
 
 
 def merge(folder: Path, role: str, out: Path) -> None:
-    """Write an adapter and its base as one whole model that computes the same."""
-    model = load(folder, role)
+    """Write an adapter and its base as one whole model that computes the same.
+
+    Summed and saved in fp32, so that the sum is what the adapter was trained to be.
+    """
+    import torch
+
+    model = load(folder, role, torch.float32)
     model.module = adapters.kind(folder).merged(model.module)
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -94,6 +94,20 @@ def read(folder: Path) -> tuple[CLIPModel, CLIPProcessor]:
     Raises:
         HarnessError: a file is missing or damaged, or CLIP of transformers cannot say the same.
     """
+    config, processor = _described(folder)
+    module = CLIPModel(config)
+    _load(module, open_clip_weights(folder))
+    check_finite(module, folder)
+    return module, processor
+
+
+def skeleton(folder: Path) -> CLIPModel:
+    """The model with weights at random, for its shapes."""
+    return CLIPModel(_described(folder)[0])
+
+
+def _described(folder: Path) -> tuple[CLIPConfig, CLIPProcessor]:
+    """The model's config and its processor."""
     place = folder / OPEN_CLIP
     try:
         written = json.loads(place.read_text(encoding="utf-8"))
@@ -107,10 +121,7 @@ def read(folder: Path) -> tuple[CLIPModel, CLIPProcessor]:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise HarnessError(f"{place}: no config of open_clip ({reason}).") from None
     config.name_or_path = str(folder)  # an adapter notes it as its base
-    module = CLIPModel(config)
-    _load(module, open_clip_weights(folder))
-    check_finite(module, folder)
-    return module, processor
+    return config, processor
 
 
 def _check(place: Path, **sections: Mapping[str, Any]) -> None:

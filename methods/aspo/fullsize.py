@@ -127,7 +127,7 @@ def train_settings(options: argparse.Namespace) -> TrainSettings:
 def _examples(fit: Fit, batches: Batches, options: argparse.Namespace) -> list[Example]:
     """Pairs with their reference from the model itself, and random similarities."""
     made = random_pairs(options.pairs, SIZES[options.size], options.seed)
-    references = reference_log_probs(fit, made, batches, min(options.micro_batch, options.pairs))
+    references = reference_log_probs(fit, made, batches, train_settings(options))
     generator = torch.Generator().manual_seed(options.seed)
     return [
         Example(pair, one["chosen"], one["rejected"], scores)

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.losses import answer_log_probs
+from harness.models import precision
 from harness.models.loading import identity
 from harness.models.pictures import open_picture
 from harness.schema import digest
+from harness.settings import TrainSettings
 from harness.training import Fit
 from methods.aspo.config import AspoConfig, LossSettings
 from methods.aspo.data import Batches, Example, Pair, model_inputs
@@ -24,7 +26,7 @@ def prepared(
     fit: Fit, pairs: Sequence[Pair], batches: Batches, config: AspoConfig
 ) -> list[Example]:
     """Every pair with its reference log-probabilities and its sentences' scores."""
-    references = reference_log_probs(fit, pairs, batches, config.train.micro_batch)
+    references = reference_log_probs(fit, pairs, batches, config.train)
     scores = sentence_scores(fit, pairs, config.loss)
     return [
         Example(pair, reference["chosen"], reference["rejected"], of_sentences)
@@ -33,7 +35,7 @@ def prepared(
 
 
 def reference_log_probs(
-    fit: Fit, pairs: Sequence[Pair], batches: Batches, micro_batch: int
+    fit: Fit, pairs: Sequence[Pair], batches: Batches, settings: TrainSettings
 ) -> list[dict[str, Any]]:
     """Log-probabilities under the untrained model: per token of the chosen answer, in sum of the
     rejected one. The model is its own reference before its first step, so no second one is held.
@@ -41,7 +43,9 @@ def reference_log_probs(
     inputs = {
         "pairs": digest([pair.content for pair in pairs]),
         "max_length": batches.max_length,
-        "micro_batch": micro_batch,
+        "micro_batch": settings.micro_batch,
+        "precision": settings.precision,
+        "adapted": settings.lora is not None,
     }
 
     def score(some: Sequence[Pair], _: int) -> list[dict[str, Any]]:
@@ -53,10 +57,8 @@ def reference_log_probs(
         sums = rejected.sum(-1).tolist()
         return [{"chosen": c, "rejected": r} for c, r in zip(tokens, sums, strict=True)]
 
-    module = fit.model.module.eval()
-    half = next(module.parameters()).dtype == torch.bfloat16
-    with torch.no_grad(), torch.autocast(fit.device.type, torch.bfloat16, enabled=half):
-        return fit.mapped("reference", inputs, pairs, score, chunk=micro_batch)
+    with precision.as_trained(fit.model.module.eval(), settings):
+        return fit.mapped("reference", inputs, pairs, score, chunk=settings.micro_batch)
 
 
 def sentence_scores(fit: Fit, pairs: Sequence[Pair], settings: LossSettings) -> Scores:

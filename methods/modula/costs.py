@@ -65,6 +65,8 @@ def total(costs: "Iterable[Cost]") -> "Cost":
         trainable_parameters=sum(cost.trainable_parameters for cost in parts),
         train_tokens=sum(cost.train_tokens for cost in parts),
         train_flops=sum(cost.train_flops for cost in parts),
+        trained_precision="+".join(sorted({cost.trained_precision for cost in parts})),
+        product_precision="+".join(sorted({cost.product_precision for cost in parts})),
     )
 
 

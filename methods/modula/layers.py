@@ -185,11 +185,10 @@ class AdaptedLinear(nn.Module):
 
     def _index(self) -> None:
         """Which expert each rank of the concatenated projections belongs to."""
-        ranks = torch.tensor(
-            [len(expert.down) for expert in self.routed.values()], dtype=torch.long
-        )
-        of_rank = torch.arange(len(ranks)).repeat_interleave(ranks)
-        owners = functional.one_hot(of_rank, max(len(ranks), 1)).T
+        sizes = [len(expert.down) for expert in self.routed.values()]
+        ranks = torch.tensor(sizes, dtype=torch.long, device="cpu")
+        of_rank = torch.arange(len(sizes), device="cpu").repeat_interleave(ranks)
+        owners = functional.one_hot(of_rank, max(len(sizes), 1)).T
         self.owners = owners.to(self.router.device, self.router.dtype)
 
 

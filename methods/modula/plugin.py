@@ -65,6 +65,12 @@ class Modula(Method):
     def datasets(self) -> Sequence[str]:
         return list(self.config.data.sets.values())
 
+    def prepare(self, model: Any, section: str) -> bool:
+        from methods.modula import stages
+
+        stages.prepare_part(model, self.config, section)
+        return False
+
     def fit(self, fit: "Fit") -> None:
         """Train the universal expert, each domain's expert, then the routers."""
         from methods.modula import stages
@@ -130,6 +136,12 @@ class Molora(Method):
     def datasets(self) -> Sequence[str]:
         return list(self.config.data.sets.values())
 
+    def prepare(self, model: Any, section: str) -> bool:
+        from methods.modula import stages
+
+        stages.prepare_part(model, self.config, section)
+        return False
+
     def fit(self, fit: "Fit") -> None:
         """Train all experts and the routers on all sets."""
         from methods.modula import stages
@@ -151,6 +163,12 @@ class Lora(Method):
 
     def datasets(self) -> Sequence[str]:
         return list(self.config.data.sets.values())
+
+    def prepare(self, model: Any, section: str) -> bool:
+        from harness.training import prepare
+
+        prepare(model, self.config.adapter())
+        return False
 
     def fit(self, fit: "Fit") -> None:
         """Train one adapter on all sets."""

@@ -25,11 +25,11 @@ from harness import processes
 from harness.dataset import Dataset, EmbeddedDataset
 from harness.files import write_atomic
 from harness.items import fingerprint_rows
-from harness.models import loading
+from harness.models import loading, precision
 from harness.opening import open_data
 from harness.schema import Cost
-from harness.settings import TrainSettings
-from harness.training import Fit, Stage
+from harness.settings import TrainSettings, training_key
+from harness.training import Fit, Stage, prepare
 from methods.modula import checkpoint
 from methods.modula.adapting import adapt, adapted, route
 from methods.modula.config import Adapted, ModulaConfig
@@ -49,7 +49,7 @@ def universal_stage(fit: Fit, config: ModulaConfig) -> Stage | None:
     inputs = {
         **_shared(config),
         "rank": config.ranks.universal,
-        "train": config.universal.model_dump(mode="json"),
+        "train": training_key(config.universal),
     }
 
     def train(stage: Fit) -> None:
@@ -105,7 +105,7 @@ class _Expert:
             "form": config.form,
             "rank": rank,
             "reads": None if reads is None else reads.folder.name,
-            "train": config.experts.model_dump(mode="json"),
+            "train": training_key(config.experts),
             "rows": fingerprint_rows(dataset.rows()),
         }
 
@@ -131,7 +131,7 @@ def router_stage(
         **_shared(config),
         "form": config.form,
         "reads": {name: stage.folder.name for name, stage in found.items()},
-        "train": config.router.model_dump(mode="json"),
+        "train": training_key(config.router),
     }
 
     def train(stage: Fit) -> None:
@@ -206,8 +206,30 @@ def _train(
 ) -> None:
     """Train one part of an adapted model on rows of several sets."""
     rows, collate, tokens = training_rows(fit.model, sets, config.data)
-    chosen = [p for layer in adapted(fit.model.module).values() for p in layer.part(part)]
+    chosen = parts(fit.model.module, part)
     fit.train(rows, collate, answer_loss(tokens), settings, parameters=chosen)
+
+
+def prepare_part(model: Any, config: Adapted, section: str) -> None:
+    """Make a base model ready for one of the trainings above, by the config's field."""
+    ranks = {name: config.ranks.of(name) for name in config.data.sets}
+    universal, settings = config.ranks.universal, getattr(config, section)
+    if not isinstance(config, ModulaConfig):
+        adapt(model.module, config.targets, "molora", {GENERAL: universal, **ranks})
+        part = ALL
+    elif section == "universal":
+        adapt(model.module, config.targets, "res", {}, universal, config.slope)
+        part = UNIVERSAL
+    else:
+        largest = max(ranks, key=lambda name: ranks[name])
+        part = largest if section == "experts" else ROUTER
+        _adapt(model.module, config, {part: ranks[part]} if section == "experts" else ranks)
+    prepare(model, settings, parts(model.module, part))
+
+
+def parts(module: nn.Module, name: str) -> list[nn.Parameter]:
+    """The parameters of one part of an adapted model."""
+    return [p for layer in adapted(module).values() for p in layer.part(name)]
 
 
 def _adapt(module: nn.Module, config: ModulaConfig, ranks: Mapping[str, int]) -> None:
@@ -225,7 +247,8 @@ def _sets(fit: Fit, config: Adapted) -> list[tuple[Dataset, Any]]:
 
 def _anew(stage: Fit) -> nn.Module:
     """The base model once more, as the stage's; what is drawn next is by the stage's seed."""
-    stage.model = loading.load(stage.base, "causal-lm")
+    dtype = precision.dtype(precision.of_loading(stage.base, stage.config))
+    stage.model = loading.load(stage.base, "causal-lm", dtype)
     set_seed(stage.seed)
     module: nn.Module = stage.model.module
     return module

@@ -167,7 +167,7 @@ def training(options: argparse.Namespace) -> Training:
     )
     loss = pair_loss(LossSettings(), options.new_tokens)
     with throughput.temporary_fit(model, options.seed) as fit:
-        rows = examples(fit, model, pairs, Rewriting(template="{prompt}"), settings.micro_batch)
+        rows = examples(fit, model, pairs, Rewriting(template="{prompt}"), settings)
         clock = throughput.timed_training(fit, rows, collate(model), loss, settings, options.steps)
     weights = list(model.module.parameters())
     tokens = 2 * options.batch_size * (options.length + options.new_tokens + 1)

@@ -13,9 +13,10 @@ from torch import nn
 from harness import processes
 from harness.errors import DataError, HarnessError
 from harness.files import whole_folder, write_atomic
-from harness.models import loading
+from harness.models import loading, precision
 from harness.models.causal_lm import CausalLM
 from harness.schema import Cost
+from harness.settings import training_key
 from harness.store import JsonRow
 from harness.training import Fit, Stage
 from methods.poir.choice import pair
@@ -47,7 +48,7 @@ def train(fit: Fit, config: PoirConfig) -> None:
     for number in range(config.rounds):
         some = [asked[i] for i in of_round(order, number, config.collect.limit)]
         stages.append(_round(fit, config, number, some, stages[-1] if stages else None))
-    fit.model = loading.load(stages[-1].folder / CHECKPOINT, fit.model.role)
+    fit.model = _loaded(fit, stages[-1].folder / CHECKPOINT)
     fit.cost = _total([stage.cost for stage in stages])
     for number, stage in enumerate(stages, start=1):
         lines = (stage.folder / "curves.jsonl").read_text(encoding="utf-8").splitlines()
@@ -75,7 +76,7 @@ def _round(
     """Collect with the model as it is, and train it on what was chosen."""
     start = fit.base if before is None else before.folder / CHECKPOINT
     inputs = {
-        "config": config.model_dump(mode="json", exclude={"rounds": True, "rewriting": AT_USE}),
+        "config": training_key(config, rounds=True, rewriting=AT_USE),
         "round": number,
         "from": loading.identity(start),
     }
@@ -83,8 +84,8 @@ def _round(
     def run(stage: Fit) -> None:
         initial = stage.model
         if before is not None:
-            initial = loading.load(fit.base, fit.model.role)
-            stage.model = loading.load(start, fit.model.role)
+            initial = _loaded(fit, fit.base)
+            stage.model = _loaded(fit, start)
         models = Models(stage.model, initial)
         made_by = {"rewriter": inputs["from"], "round": number}
         history = collected(stage, models, asked, config.asked, config.collect, made_by)
@@ -108,10 +109,16 @@ def _train(stage: Fit, initial: CausalLM, history: Sequence[JsonRow], config: Po
             "give more prompts, lower collect.margin or train.batch_size, or raise "
             "collect.temperature."
         )
-    rows = examples(stage, initial, pairs, config.asked, config.train.micro_batch)
+    rows = examples(stage, initial, pairs, config.asked, config.train)
     tokens = sum(len(row.chosen.answer) for row in rows) / len(rows)
     step = pair_loss(config.loss, tokens)
     stage.train(rows, collate(stage.model), step, config.train, _adapters(stage.model))
+
+
+def _loaded(fit: Fit, folder: Path) -> Any:
+    """Load a model as the fit's own was."""
+    dtype = precision.dtype(precision.of_loading(folder, fit.config))
+    return loading.load(folder, fit.model.role, dtype)
 
 
 def _dropped(history: Sequence[JsonRow]) -> str:

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from harness.losses import answer_log_probs, dpo_margin, preference_loss
+from harness.models import precision
 from harness.models.causal_lm import DELIMITER, CausalLM, EncodedAnswer
 from harness.models.rewriting import Rewriting
 from harness.schema import digest
+from harness.settings import TrainSettings
 from harness.training import Batch, Fit, Loss
 from methods.poir.choice import Pair
 from methods.poir.config import LossSettings
@@ -27,7 +29,11 @@ class Example(NamedTuple):
 
 
 def examples(
-    fit: Fit, reference: CausalLM, pairs: Sequence[Pair], rewriting: Rewriting, batch: int
+    fit: Fit,
+    reference: CausalLM,
+    pairs: Sequence[Pair],
+    rewriting: Rewriting,
+    settings: TrainSettings,
 ) -> list[Example]:
     """Pairs to train on, the wish to rewrite the prompt as context."""
     texts = reference.prompt_texts([rewriting.filled(pair.prompt) for pair in pairs])
@@ -38,7 +44,6 @@ def examples(
     )
     both = list(zip(chosen, rejected, strict=True))
 
-    @torch.no_grad()
     def score(some: Sequence[tuple[EncodedAnswer, EncodedAnswer]], _: int) -> list[dict[str, Any]]:
         rows = [*(one for one, _ in some), *(other for _, other in some)]
         inputs = {
@@ -47,8 +52,14 @@ def examples(
         sums = _sums(reference.module, inputs).view(2, len(some)).T.tolist()
         return [{"chosen": one, "rejected": other} for one, other in sums]
 
-    key = {"pairs": digest([list(pair) for pair in pairs]), "template": rewriting.template}
-    found = fit.mapped("reference", key, both, score, chunk=batch)
+    key = {
+        "pairs": digest([list(pair) for pair in pairs]),
+        "template": rewriting.template,
+        "precision": settings.precision,
+        "adapted": settings.lora is not None,
+    }
+    with precision.as_trained(reference.module, settings):
+        found = fit.mapped("reference", key, both, score, chunk=settings.micro_batch)
     return [
         Example(*tokens, known["chosen"], known["rejected"])
         for tokens, known in zip(both, found, strict=True)

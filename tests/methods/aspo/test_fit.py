@@ -11,6 +11,7 @@ from tiny_llava import WORDS, tiny_llava
 from harness.dataset import EmbeddedDataset
 from harness.errors import DataError, HarnessError
 from harness.models.vision_language import VisionLanguage, VisionPrompt
+from harness.settings import TrainSettings
 from harness.store import Store
 from harness.training import Fit
 from methods.aspo.config import PairSettings
@@ -216,7 +217,9 @@ def test_answers_are_cut_at_the_longest_length(make_fit):
 def test_references_are_the_untrained_models_log_probabilities(make_fit):
     fit = make_fit(paired_rows())
     pairs = preference_pairs(fit, PairSettings())
-    references = reference_log_probs(fit, pairs, Batches(fit.model, None, fit.dataset), 5)
+    references = reference_log_probs(
+        fit, pairs, Batches(fit.model, None, fit.dataset), TrainSettings(micro_batch=5)
+    )
     for pair, reference in zip(pairs, references, strict=True):
         for answer, known in ((pair.chosen, "chosen"), (pair.rejected, "rejected")):
             one = fit.model.encode(pair.prompt, answer)

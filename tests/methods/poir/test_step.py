@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from harness.settings import TrainSettings
 from methods.poir.choice import Pair
 from methods.poir.config import LossSettings
 from methods.poir.step import collate, examples, pair_loss
@@ -24,7 +25,7 @@ def fit(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(fit):
-    return examples(fit, fit.model, PAIRS, ERRANDS, 3)
+    return examples(fit, fit.model, PAIRS, ERRANDS, TrainSettings(micro_batch=3))
 
 
 def log_p(module, row):
@@ -62,7 +63,7 @@ def test_examples_are_rewrites_given_the_wish_to_rewrite_with_the_references_log
 def test_references_are_computed_once(fit, rows):
     again = make_fit(fit.folder.parent, [])
     again.model.module.forward = None
-    found = examples(again, again.model, PAIRS, ERRANDS, 2)
+    found = examples(again, again.model, PAIRS, ERRANDS, TrainSettings(micro_batch=2))
     assert [row[2:] for row in found] == [row[2:] for row in rows]
 
 
