@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ENGINE = Path(__file__).parent
 TRAINING_CODE = tuple(
-    ENGINE / name for name in ("training.py", "trainer.py", "losses.py", "models")
+    ENGINE / name for name in ("training.py", "trainable.py", "trainer.py", "losses.py", "models")
 )
 
 
@@ -120,6 +120,7 @@ def _base(arm: Arm, role: str, store: Store) -> Path:
 def _train(
     arm: Arm, seed: int, store: Store, folder: Path, shared: Mapping[str, Any], report: "Report"
 ) -> None:
+    from harness.trainable import check_config
     from harness.training import Fit
 
     started = time.perf_counter()
@@ -128,9 +129,11 @@ def _train(
     assert arm.dataset is not None
     dataset = open_data(arm.dataset)
     base = _base(arm, role, store)
+    model = loading.load(base, role)
+    check_config(model.module, arm.method.config)
     fit = Fit(
         config=arm.method.config,
-        model=loading.load(base, role),
+        model=model,
         base=base,
         dataset=dataset,
         rows=dataset.rows(),

@@ -30,7 +30,7 @@ class TrainSettings(Strict):
     """Most rows of one forward pass on one device; accumulation makes up the rest."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(0.0, ge=0, le=1)
-    """Share of the steps with a rising rate, whatever the schedule; its first step has the rate 0."""
+    """Share of the steps with a rising rate, in any schedule; the first step's rate is then 0."""
     weight_decay: float = Field(0.0, ge=0)
     """Of matrices alone: not of biases, norms and single numbers such as a scale."""
     betas: tuple[Momentum, Momentum] = (0.9, 0.999)

@@ -21,6 +21,7 @@ from harness.method import MethodConfig
 from harness.schema import Cost, Strict, canonical_json
 from harness.settings import Lora, TrainSettings
 from harness.store import JsonRow, Store
+from harness.trainable import adapted_layers, attached, check
 from harness.trainer import (
     Batch,
     EachEpoch,
@@ -222,6 +223,7 @@ def prepare(
         for parameter in parameters:
             parameter.requires_grad_(True)
         return
+    check(module, settings)
     if settings.lora is not None:
         model.module = module = adapt(module, settings.lora)
     else:
@@ -233,12 +235,13 @@ def prepare(
 
 def adapt(module: nn.Module, lora: Lora) -> nn.Module:
     """The module with LoRA adapters (peft), all else frozen."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
+    adapted_layers(module, lora)
     config = LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
     )
-    return get_peft_model(module, config)  # type: ignore[arg-type]
+    return attached(module, config)
 
 
 def _cost(model: Any, tokens: int, rows: int) -> Cost:
