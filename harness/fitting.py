@@ -12,7 +12,7 @@ from harness import processes
 from harness.arms import Arm
 from harness.errors import HarnessError
 from harness.files import lock, write_atomic
-from harness.models import loading
+from harness.models import loading, memory
 from harness.plan import open_data, sources
 from harness.schema import Cost, Strict, canonical_json
 from harness.store import Store, code_hash, package_versions
@@ -111,6 +111,7 @@ def _base(arm: Arm, role: str, store: Store) -> Path:
         if processes.is_main():
             with lock(merged.with_suffix(".lock")):
                 if not merged.exists():
+                    memory.release()
                     loading.merge(path, role, merged)
         processes.wait()
         path = merged
@@ -129,6 +130,7 @@ def _train(
     assert arm.dataset is not None
     dataset = open_data(arm.dataset)
     base = _base(arm, role, store)
+    memory.release()
     model = loading.load(base, role)
     check_config(model.module, arm.method.config)
     fit = Fit(

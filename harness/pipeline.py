@@ -21,7 +21,7 @@ from harness.entries import Reporter, keep, make_entry, of_arm
 from harness.errors import HarnessError
 from harness.files import write_atomic
 from harness.fitting import ENGINE, Fitted, fit, untrained
-from harness.models import loading
+from harness.models import loading, memory
 from harness.plan import Plan, Scored, make_plan, sources
 from harness.report.progress import Quiet
 from harness.schema import Entry, RunConfig
@@ -49,7 +49,10 @@ def execute(plan: Plan, reporter: Reporter) -> list[Entry]:
     as soon as it is there."""
     with _disk_errors(plan.config), _log_file(run_folder(plan.config)):
         processes.start()
-        return _execute(plan, reporter)
+        try:
+            return _execute(plan, reporter)
+        finally:
+            memory.release()
 
 
 def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
@@ -62,25 +65,42 @@ def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
     for arm in plan.arms:
         for seed in arm.seeds:
             label = arm.name if seed is None else f"{arm.name}-seed{seed}"
-            fitted = _fitted(arm, seed, store, label, reporter)
-            seconds[f"fit {label}"] = fitted.seconds
-            if arm.trains and processes.is_main():
-                link(fitted.path, folder / label / "checkpoint")
-                link(fitted.path.parent / "curves.jsonl", folder / label / "curves.jsonl")
-            model = _Lazy(fitted, arm.model)
-            who = of_arm(config, arm, seed, fitted)
-            for scored in plan.tasks:
-                started = time.perf_counter()
-                predictions = predict(scored, arm, model, store, label, reporter)
-                entry, rows = make_entry(config, scored, predictions, who, store)
-                seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
-                if processes.is_main():
-                    keep(config, entry, rows, folder / label, reporter)
-                entries.append(entry)
-                examples = scored.task.examples(scored.items, predictions)
-                if examples and seed == arm.seeds[0]:
-                    reporter.examples(f"{label} on {scored.ref.name}", examples)
+            entries += _scored(plan, arm, seed, store, label, seconds, reporter)
     _write(folder / "timing.json", _timing(seconds))
+    return entries
+
+
+def _scored(
+    plan: Plan,
+    arm: Arm,
+    seed: int | None,
+    store: Store,
+    label: str,
+    seconds: dict[str, float],
+    reporter: Reporter,
+) -> list[Entry]:
+    """Train an arm with a seed, and score and record it on every task. Its model is in memory
+    until this ends: the next one is loaded when there is room."""
+    config, folder = plan.config, run_folder(plan.config) / label
+    fitted = _fitted(arm, seed, store, label, reporter)
+    seconds[f"fit {label}"] = fitted.seconds
+    if arm.trains and processes.is_main():
+        link(fitted.path, folder / "checkpoint")
+        link(fitted.path.parent / "curves.jsonl", folder / "curves.jsonl")
+    model = _Lazy(fitted, arm.model)
+    who = of_arm(config, arm, seed, fitted)
+    entries = []
+    for scored in plan.tasks:
+        started = time.perf_counter()
+        predictions = predict(scored, arm, model, store, label, reporter)
+        entry, rows = make_entry(config, scored, predictions, who, store)
+        seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
+        if processes.is_main():
+            keep(config, entry, rows, folder, reporter)
+        entries.append(entry)
+        examples = scored.task.examples(scored.items, predictions)
+        if examples and seed == arm.seeds[0]:
+            reporter.examples(f"{label} on {scored.ref.name}", examples)
     return entries
 
 
@@ -105,6 +125,7 @@ class _Lazy:
                     f"{self.fitted.path}: is not as it was written, or changed during the run: "
                     f"remove {self.fitted.path.parent} and run again."
                 )
+            memory.release()
             self._models[role] = loading.load(self.fitted.path, role)
             self._models[role].base = loading.resolve(self.base)
         return self._models[role]

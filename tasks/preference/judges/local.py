@@ -10,7 +10,7 @@ from typing import Any
 from harness.chat import Answer, Conversation, KeptAnswers
 from harness.errors import HarnessError
 from harness.files import recorded_name
-from harness.models import loading
+from harness.models import loading, memory
 from harness.models.lengths import positions
 from harness.store import package_versions
 
@@ -42,7 +42,6 @@ class LocalChat:
         self.weights = loading.identity(self.model)
         self.max_tokens = max_tokens
         self._kept = KeptAnswers(folder)
-        self._loaded: Any = None
 
     def answers(self, conversations: Sequence[Conversation]) -> list[Answer]:
         """The answer to each conversation, in their order; equal ones are asked once.
@@ -69,9 +68,7 @@ class LocalChat:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def _ask(self, missing: dict[str, Conversation]) -> dict[str, Answer]:
-        if self._loaded is None:
-            self._loaded = loading.load(self.model, "causal-lm")
-        model = self._loaded
+        model = memory.kept(self, lambda: loading.load(self.model, "causal-lm"))
         texts = dict(zip(missing, model.chat_texts(list(missing.values())), strict=True))
         room = positions(model.module) - self.max_tokens
         if room < 1:
