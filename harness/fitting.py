@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
 ENGINE = Path(__file__).parent
 TRAINING_CODE = tuple(
-    ENGINE / name for name in ("training.py", "trainable.py", "trainer.py", "losses.py", "models")
+    ENGINE / name
+    for name in (
+        "training.py",
+        "trainable.py",
+        "selection.py",
+        "trainer.py",
+        "losses.py",
+        "models",
+    )
 )
 
 

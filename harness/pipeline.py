@@ -15,7 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from harness import processes
+from harness import processes, selection
 from harness.arms import Arm
 from harness.entries import Reporter, keep, make_entry, of_arm
 from harness.errors import HarnessError
@@ -86,7 +86,9 @@ def _scored(
     seconds[f"fit {label}"] = fitted.seconds
     if arm.trains and processes.is_main():
         link(fitted.path, folder / "checkpoint")
-        link(fitted.path.parent / "curves.jsonl", folder / "curves.jsonl")
+        for name in ("curves.jsonl", selection.FILE):
+            if (fitted.path.parent / name).exists():
+                link(fitted.path.parent / name, folder / name)
     model = _Lazy(fitted, arm.model)
     who = of_arm(config, arm, seed, fitted)
     entries = []

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from harness.schema import Strict
 
+TooLong = Literal["refuse", "drop", "cut"]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -45,5 +46,9 @@ class TrainSettings(Strict):
     """Adapters; without them all weights train but the frozen ones."""
     freeze: list[str] = []
     """Parts of parameter names that stay as they are, such as `vision_tower`."""
+    too_long: TooLong = Field("cut", exclude_if=lambda value: value == "cut")
+    """What becomes of rows with more tokens than they may have or the model reads: an error, left
+    out, or cut (a prompt at its beginning, an answer or a title at its end). All are found before
+    the first step, counted and named."""
     save_steps: int = Field(200, ge=1)
     """Steps between checkpoints that a killed run continues from."""

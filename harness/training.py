@@ -19,6 +19,7 @@ from harness.errors import HarnessError
 from harness.files import lock, write_atomic
 from harness.method import MethodConfig
 from harness.schema import Cost, Strict, canonical_json
+from harness.selection import Notes
 from harness.settings import Lora, TrainSettings
 from harness.store import JsonRow, Store
 from harness.trainable import adapted_layers, attached, check
@@ -79,6 +80,11 @@ class Fit:
     cost: Cost | None = None
     save: Callable[[Path], None] | None = None
     """How the trained model is written, where not by `model.save`."""
+    notes: Notes = field(init=False)
+    """Which rows were left out or cut."""
+
+    def __post_init__(self) -> None:
+        self.notes = Notes(self.folder)
 
     @property
     def device(self) -> torch.device:
@@ -162,6 +168,7 @@ class Fit:
                 if processes.count() > 1 or not done.exists():
                     self._train_stage(name, folder, train)
         processes.wait()
+        self.notes.take(folder)
         try:
             return Stage(folder=folder, **json.loads(done.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
@@ -173,6 +180,7 @@ class Fit:
 
         started = time.perf_counter()
         fit = replace(self, folder=folder, report=report, curves=[], cost=None)
+        fit.notes.said = self.notes.said
         try:
             train(fit)
         except HarnessError as error:

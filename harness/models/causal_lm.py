@@ -26,6 +26,16 @@ class EncodedAnswer(NamedTuple):
     prompt: Tensor
     answer: Tensor
 
+    def excess(self, longest: int) -> int:
+        """Return how many tokens it has beyond a length; negative where there is room."""
+        return len(self.prompt) + len(self.answer) - longest
+
+    def cut(self, longest: int) -> "EncodedAnswer":
+        """Return it with the beginning of the prompt cut away; where the answer leaves no room for
+        one of its tokens, with the end of the answer cut away too."""
+        answer = self.answer[: longest - 1]
+        return EncodedAnswer(self.prompt[-(longest - len(answer)) :], answer)
+
 
 class CausalLM(RoleModel):
     """A causal language model with its tokenizer; `module` is the plain transformers model."""
@@ -60,7 +70,24 @@ class CausalLM(RoleModel):
         Raises:
             DataError: where an answer alone is longer than `max_length` or than the model reads.
         """
-        longest = min(max_length or positions(self.module), positions(self.module))
+        longest = self.longest(max_length)
+        found = self.encode_whole(prompts, answers, delimiter)
+        for row, text in zip(found, answers, strict=True):
+            if len(row.answer) >= longest:
+                raise DataError(
+                    f"{text[:40]!r}: the answer has {len(row.answer)} tokens, but a text may have "
+                    f"{longest}: shorten it, or raise the length."
+                )
+        return [row.cut(longest) for row in found]
+
+    def longest(self, max_length: int | None = None) -> int:
+        """Return how many tokens a text may have: at most those that the model reads."""
+        return min(max_length or positions(self.module), positions(self.module))
+
+    def encode_whole(
+        self, prompts: Sequence[str], answers: Sequence[str], delimiter: str = DELIMITER
+    ) -> list[EncodedAnswer]:
+        """Return what `encode` does, with nothing cut and however long it is."""
         if not prompts:
             return []
         texts = [
@@ -69,16 +96,10 @@ class CausalLM(RoleModel):
         whole, alone = self._token_ids(texts), self._token_ids(prompts)
         end = self.tokenizer.eos_token_id
         found = []
-        for ids, prompt_ids, answer in zip(whole, alone, answers, strict=True):
+        for ids, prompt_ids in zip(whole, alone, strict=True):
             prompt = ids[: len(prompt_ids)] or self._nothing()
             said = [*ids[len(prompt_ids) :], end]
-            room = longest - len(said)
-            if room < 1:
-                raise DataError(
-                    f"{answer[:40]!r}: the answer has {len(said)} tokens, but a text may have "
-                    f"{longest}: shorten it, or raise the length."
-                )
-            found.append(EncodedAnswer(torch.tensor(prompt[-room:]), torch.tensor(said)))
+            found.append(EncodedAnswer(torch.tensor(prompt), torch.tensor(said)))
         return found
 
     def collate(self, rows: Sequence[EncodedAnswer]) -> dict[str, Tensor]:

@@ -101,6 +101,12 @@ class DualEncoder(RoleModel):
         )
         return {k: v for k, v in found.items() if k in ("input_ids", "attention_mask")}
 
+    def excess(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens of each text `tokens` cuts away; negative where there is room."""
+        longest = self.module.config.text_config.max_position_embeddings
+        rows = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        return [len(row) - longest for row in rows]
+
     def image_features(self, pixels: Tensor) -> Tensor:
         """Unit vectors of preprocessed pictures, [pictures, width], with gradient."""
         out = self.module.get_image_features(pixels.to(self.device, self.dtype))

@@ -81,6 +81,14 @@ class Translator(RoleModel, ABC):
             for source, target, start in zip(sources, targets, starts, strict=True)
         ]
 
+    def whole_lengths(
+        self, prompts: Sequence[TranslationPrompt], translations: Sequence[str]
+    ) -> list[int]:
+        """Return how many tokens each text and its translation have together, uncut."""
+        sources = self._by_languages(self._sources, prompts, [prompt.text for prompt in prompts])
+        targets = self._by_languages(self._targets, prompts, translations)
+        return [len(a) + len(b) for a, b in zip(sources, targets, strict=True)]
+
     @abstractmethod
     def collate(self, pairs: Sequence[EncodedPair]) -> dict[str, Tensor]:
         """Encoded pairs as a right-padded batch on the CPU, to train on.

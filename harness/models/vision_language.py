@@ -35,6 +35,12 @@ class Encoded(NamedTuple):
     prompt_length: int
     spans: list[tuple[int, int]]
 
+    def cut(self, length: int | None) -> "Encoded":
+        """Return it cut at its end; where that cuts into the prompt no span is left."""
+        ids = self.input_ids[:length]
+        answered = max(0, len(ids) - self.prompt_length)
+        return Encoded(ids, self.prompt_length, self.spans[:answered])
+
 
 class VisionLanguage(RoleModel):
     """A LLaVA-style model with its processor; `module` is the plain transformers model."""
@@ -142,10 +148,9 @@ class VisionLanguage(RoleModel):
         """
         prompt_ids = self.prompt_ids(prompt)
         out = self.tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
-        ids = [*prompt_ids, *out["input_ids"], self.tokenizer.eos_token_id][:max_length]
+        ids = [*prompt_ids, *out["input_ids"], self.tokenizer.eos_token_id]
         spans = [*map(tuple, out["offset_mapping"]), (len(answer), len(answer))]
-        answered = max(0, len(ids) - len(prompt_ids))
-        return Encoded(torch.tensor(ids), len(prompt_ids), spans[:answered])
+        return Encoded(torch.tensor(ids), len(prompt_ids), spans).cut(max_length)
 
     def collate(self, examples: Sequence[tuple[VisionPrompt, Encoded]]) -> dict[str, Tensor]:
         """Encoded prompts with answers as a right-padded batch on the CPU, to train on.
