@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.chat import Conversation
 from harness.errors import DataError, HarnessError
+from harness.models.batches import USUAL, in_batches
 from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id, positions
 from harness.models.role import RoleModel
@@ -42,7 +43,7 @@ class CausalLM(RoleModel):
 
     role = "causal-lm"
 
-    def __init__(self, module: Any, tokenizer: Any, batch_size: int = 64) -> None:
+    def __init__(self, module: Any, tokenizer: Any, batch_size: int = USUAL) -> None:
         self.module = module
         self.tokenizer = tokenizer
         self.batch_size = batch_size
@@ -169,7 +170,8 @@ class CausalLM(RoleModel):
             samples: continuations per text; those of a text stand together.
 
         Texts of similar length share a batch, equal greedy ones are continued once. Sampling draws
-        from a generator seeded here, so it does not depend on what ran before.
+        from a generator seeded here, batch by batch: it depends on the batch size, not on what ran
+        before. Greedy texts do not depend on it but for rounding.
         """
         if temperature <= 0 and (samples > 1 or len(set(texts)) < len(texts)):
             alone = list(dict.fromkeys(texts))
@@ -186,23 +188,24 @@ class CausalLM(RoleModel):
         rows = [row or self._nothing() for row in self._token_ids(texts)]
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         found: list[str] = [""] * (len(texts) * samples)
-        step = max(1, self.batch_size // samples)
+
+        def answer(chosen: Sequence[int]) -> None:
+            batch = left_padded([rows[i][-room:] for i in chosen], self.pad_id, self.device)
+            out = self.module.generate(
+                **batch,
+                max_new_tokens=max_new_tokens,
+                num_return_sequences=samples,
+                pad_token_id=self.pad_id,
+                **sampling(temperature, top_p),
+            )
+            new = out[:, batch["input_ids"].shape[1] :]
+            said_here = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+            for place, i in enumerate(chosen):
+                for k in range(samples):
+                    found[i * samples + k] = said_here[place * samples + k].strip()
+
         with seeded(seed, self.device):
-            for start in range(0, len(order), step):
-                chosen = order[start : start + step]
-                batch = left_padded([rows[i][-room:] for i in chosen], self.pad_id, self.device)
-                out = self.module.generate(
-                    **batch,
-                    max_new_tokens=max_new_tokens,
-                    num_return_sequences=samples,
-                    pad_token_id=self.pad_id,
-                    **sampling(temperature, top_p),
-                )
-                new = out[:, batch["input_ids"].shape[1] :]
-                said_here = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-                for place, i in enumerate(chosen):
-                    for k in range(samples):
-                        found[i * samples + k] = said_here[place * samples + k].strip()
+            in_batches(self, order, answer, each=samples)
         return found
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:

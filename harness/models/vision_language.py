@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from harness.errors import DataError
+from harness.models.batches import USUAL, in_batches
 from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id
 from harness.models.pictures import Picture, open_picture, picture_key
@@ -48,7 +49,7 @@ class VisionLanguage(RoleModel):
     role = "vision-language"
     reader = "processor"
 
-    def __init__(self, module: Any, processor: Any, batch_size: int = 64) -> None:
+    def __init__(self, module: Any, processor: Any, batch_size: int = USUAL) -> None:
         self.module = module
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -202,32 +203,34 @@ class VisionLanguage(RoleModel):
         """Answer every prompt, greedily or at a temperature; stripped text without specials.
 
         Prompts with texts of similar length share a batch. Sampling draws from a generator seeded
-        here, so the answers do not depend on what ran before.
+        here, batch by batch: it depends on the batch size, not on what ran before.
         """
         if not prompts:
             return []
         texts = self._text_ids([prompt.text for prompt in prompts])
         order = sorted(range(len(prompts)), key=lambda i: -len(texts[i]))
         answers = [""] * len(prompts)
+
+        def answer(chosen: Sequence[int]) -> None:
+            images = [prompts[i].image for i in chosen]
+            counts = [count for _, count in self._pictures(images)]
+            rows = list(map(self._expanded, (texts[i] for i in chosen), counts))
+            pad = pad_id(self.tokenizer)
+            batch = left_padded(rows, pad, self.device)
+            out = self.module.generate(
+                **batch,
+                **self.picture_batch(images, transform),
+                max_new_tokens=max_new_tokens,
+                pad_token_id=pad,
+                **sampling(temperature),
+            )
+            new = out[:, batch["input_ids"].shape[1] :]
+            said = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+            for i, text in zip(chosen, said, strict=True):
+                answers[i] = text.strip()
+
         with seeded(seed, self.device):
-            for start in range(0, len(order), self.batch_size):
-                chosen = order[start : start + self.batch_size]
-                images = [prompts[i].image for i in chosen]
-                counts = [count for _, count in self._pictures(images)]
-                rows = list(map(self._expanded, (texts[i] for i in chosen), counts))
-                pad = pad_id(self.tokenizer)
-                batch = left_padded(rows, pad, self.device)
-                out = self.module.generate(
-                    **batch,
-                    **self.picture_batch(images, transform),
-                    max_new_tokens=max_new_tokens,
-                    pad_token_id=pad,
-                    **sampling(temperature),
-                )
-                new = out[:, batch["input_ids"].shape[1] :]
-                said = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-                for i, answer in zip(chosen, said, strict=True):
-                    answers[i] = answer.strip()
+            in_batches(self, order, answer)
         return answers
 
 

@@ -19,7 +19,7 @@ from harness.schema import Cost
 from harness.store import JsonRow
 from harness.training import Fit, Stage
 from methods.poir.choice import pair
-from methods.poir.collect import Models, collected, questions
+from methods.poir.collect import Models, collected, questions, scorable
 from methods.poir.config import PoirConfig
 from methods.poir.scoring import Question
 from methods.poir.step import collate, examples, pair_loss
@@ -42,7 +42,9 @@ def train(fit: Fit, config: PoirConfig) -> None:
             "set rounds=1, or sample in memory."
         )
     asked = questions(fit.rows, fit.dataset, config.collect)
-    order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(fit.seed)).tolist()
+    kept = scorable(fit, asked, config.train.too_long)
+    drawn = torch.randperm(len(kept), generator=torch.Generator().manual_seed(fit.seed)).tolist()
+    order = [kept[i] for i in drawn]
     stages: list[Stage] = []
     for number in range(config.rounds):
         some = {i: asked[i] for i in of_round(order, number, config.collect.limit)}

@@ -84,8 +84,9 @@ class LocalChat:
         }
         # The longest first: a batch that is too large for the memory shows at once.
         order = sorted(texts.keys() - found.keys(), key=lambda key: (-lengths[key], key))
-        for start in range(0, len(order), model.batch_size):
-            batch = order[start : start + model.batch_size]
+        step = model.batch_size  # which may fall while it answers
+        for start in range(0, len(order), step):
+            batch = order[start : start + step]
             said = model.generate([texts[key] for key in batch], max_new_tokens=self.max_tokens)
             for key, text in zip(batch, said, strict=True):
                 self._kept.keep(key, text)

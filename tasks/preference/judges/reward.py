@@ -51,6 +51,7 @@ class Reward(Judge):
         super().__init__(name, config, folder)
         assert isinstance(config, RewardConfig)
         self._settings = config
+        self.batch_size = config.batch_size
         with setting_model(name):
             self._folder = loading.resolve(config.model)
             self._tokenizer = _tokenizer(self._folder)
@@ -98,14 +99,17 @@ class Reward(Judge):
         left = [each for each in alone if each not in found]
         rows = dict(zip(left, self._rows(left, longest), strict=True))
         order = sorted(left, key=lambda each: -len(rows[each]))
-        step = 1 if _padding(model) is None else self._settings.batch_size
-        for start in range(0, len(order), step):
-            batch = order[start : start + step]
+        if _padding(model) is None:
+            self.batch_size = 1
+
+        def score(batch: Sequence[Conversation]) -> None:
             rewards = _forward(model, [rows[each] for each in batch])
             for each, reward in zip(batch, rewards, strict=True):
                 found[each] = (
                     _Scored(reward) if isfinite(reward) else _Scored(None, f"has reward {reward}")
                 )
+
+        in_batches(self, order, score)
         return found
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
