@@ -15,13 +15,13 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from harness import processes
+from harness import processes, selection
 from harness.arms import Arm
 from harness.entries import Reporter, keep, make_entry, of_arm
 from harness.errors import HarnessError
 from harness.files import PATIENCE, lock, remove_leftovers, write_atomic
 from harness.fitting import Fitted, fit, untrained
-from harness.models import loading, precision
+from harness.models import loading, memory, precision
 from harness.plan import Plan, make_plan
 from harness.predicting import predict
 from harness.report.progress import Quiet
@@ -54,7 +54,10 @@ def execute(plan: Plan, reporter: Reporter) -> list[Entry]:
     folder = run_folder(plan.config)
     with _disk_errors(plan.config), _alone(folder), _log_file(folder):
         processes.start()
-        return _execute(plan, reporter)
+        try:
+            return _execute(plan, reporter)
+        finally:
+            memory.release()
 
 
 def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
@@ -67,26 +70,44 @@ def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
     for arm in plan.arms:
         for seed in arm.seeds:
             label = arm.name if seed is None else f"{arm.name}-seed{seed}"
-            fitted = _fitted(arm, seed, store, label, reporter)
-            seconds[f"fit {label}"] = fitted.seconds
-            if arm.trains and processes.is_main():
-                link(fitted.path, folder / label / "checkpoint")
-                link(fitted.path.parent / "curves.jsonl", folder / label / "curves.jsonl")
-            model = _Lazy(fitted, arm.model)
-            who = of_arm(config, arm, seed, fitted)
-            for scored in plan.tasks:
-                started = time.perf_counter()
-                generation = arm.method.generation()
-                predictions = predict(scored, generation, model, store, label, reporter)
-                entry, rows = make_entry(config, scored, predictions, who, store)
-                seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
-                if processes.is_main():
-                    keep(config, entry, rows, folder / label, reporter)
-                entries.append(entry)
-                examples = scored.task.examples(scored.items, predictions)
-                if examples and seed == arm.seeds[0]:
-                    reporter.examples(f"{label} on {scored.ref.name}", examples)
+            entries += _scored(plan, arm, seed, store, label, seconds, reporter)
     _write(folder / "timing.json", _timing(seconds))
+    return entries
+
+
+def _scored(
+    plan: Plan,
+    arm: Arm,
+    seed: int | None,
+    store: Store,
+    label: str,
+    seconds: dict[str, float],
+    reporter: Reporter,
+) -> list[Entry]:
+    """Train an arm with a seed, and score and record it on every task. Its model is in memory
+    until this ends: the next one is loaded when there is room."""
+    config, folder = plan.config, run_folder(plan.config) / label
+    fitted = _fitted(arm, seed, store, label, reporter)
+    seconds[f"fit {label}"] = fitted.seconds
+    if arm.trains and processes.is_main():
+        link(fitted.path, folder / "checkpoint")
+        for name in ("curves.jsonl", selection.FILE):
+            if (fitted.path.parent / name).exists():
+                link(fitted.path.parent / name, folder / name)
+    model = _Lazy(fitted, arm.model)
+    who = of_arm(config, arm, seed, fitted)
+    entries = []
+    for scored in plan.tasks:
+        started = time.perf_counter()
+        predictions = predict(scored, arm.method.generation(), model, store, label, reporter)
+        entry, rows = make_entry(config, scored, predictions, who, store)
+        seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
+        if processes.is_main():
+            keep(config, entry, rows, folder, reporter)
+        entries.append(entry)
+        examples = scored.task.examples(scored.items, predictions)
+        if examples and seed == arm.seeds[0]:
+            reporter.examples(f"{label} on {scored.ref.name}", examples)
     return entries
 
 
@@ -111,6 +132,7 @@ class _Lazy:
                     f"{self.fitted.path}: is not as it was written, or changed during the run: "
                     f"remove {self.fitted.path.parent} and run again."
                 )
+            memory.release()
             dtype = precision.dtype(self.fitted.scored_precision)
             self._models[role] = loading.load(self.fitted.path, role, dtype)
             self._models[role].base = loading.resolve(self.base)

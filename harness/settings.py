@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from harness.schema import Strict
 
+TooLong = Literal["refuse", "drop", "cut"]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -30,7 +31,7 @@ class TrainSettings(Strict):
     """Most rows of one forward pass on one device; accumulation makes up the rest."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(0.0, ge=0, le=1)
-    """Share of the steps with a rising rate."""
+    """Share of the steps with a rising rate, in any schedule; the first step's rate is then 0."""
     weight_decay: float = Field(0.0, ge=0)
     """Of matrices alone: not of biases, norms and single numbers such as a scale."""
     betas: tuple[Momentum, Momentum] = (0.9, 0.999)
@@ -46,6 +47,10 @@ class TrainSettings(Strict):
     """Adapters; without them all weights train but the frozen ones."""
     freeze: list[str] = []
     """Parts of parameter names that stay as they are, such as `vision_tower`."""
+    too_long: TooLong = Field("cut", exclude_if=lambda value: value == "cut")
+    """What becomes of rows with more tokens than they may have or the model reads: an error, left
+    out, or cut (a prompt at its beginning, an answer or a title at its end). All are found before
+    the first step, counted and named."""
     save_steps: int = Field(200, ge=1)
     """Steps between checkpoints that a killed run continues from, at most."""
     save_minutes: float = Field(10.0, gt=0, exclude=True)

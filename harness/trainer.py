@@ -5,7 +5,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,27 @@ Report = Callable[[str, int, int, Mapping[str, float]], None]
 """(what, done, of how many, figures) -> shown as progress."""
 PART = "trained.safetensors"
 """What a checkpoint holds where only a part of the model trains."""
+SCHEDULES = {"constant": "constant_with_warmup"}
+"""Names of schedules in transformers, where they differ: its `constant` knows no warm-up."""
+
+
+class Arguments(TrainingArguments):
+    """The arguments of transformers' Trainer, with `warmup_steps` always a share of the steps."""
+
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """Return how many steps have a rising rate, from 0 at the first: transformers takes a share
+        of 1 for one step.
+
+        Raises:
+            HarnessError: where the only step of a training would have a rate of 0.
+        """
+        warmed = ceil(self.warmup_steps * num_training_steps)
+        if warmed and num_training_steps == 1:
+            raise HarnessError(
+                f"train.warmup is {self.warmup_steps:g}, but there is one step in all, whose rate "
+                "would be 0: set train.warmup=0, or train on more rows or epochs."
+            )
+        return warmed
 
 
 class Rows(torch.utils.data.Dataset):
@@ -160,7 +181,7 @@ class EachEpoch(TrainerCallback):
 
 def training_arguments(
     settings: TrainSettings, seed: int, folder: Path, device: torch.device
-) -> TrainingArguments:
+) -> Arguments:
     world = processes.count()
     share, rest = divmod(settings.batch_size, world)
     micro = min(settings.micro_batch, share)
@@ -175,13 +196,13 @@ def training_arguments(
             "gradient_checkpointing": True,
             "gradient_checkpointing_kwargs": {"use_reentrant": False},
         }
-    return TrainingArguments(
+    return Arguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=share // micro,
         learning_rate=settings.lr,
-        lr_scheduler_type=settings.schedule,
+        lr_scheduler_type=SCHEDULES.get(settings.schedule, settings.schedule),
         warmup_steps=settings.warmup,
         weight_decay=settings.weight_decay,
         adam_beta1=settings.betas[0],

@@ -19,8 +19,11 @@ from harness.method import MethodConfig
 from harness.models import precision
 from harness.schema import Cost, Strict, canonical_json
 from harness.seals import check, is_sealed, seal
+from harness.selection import Notes
 from harness.settings import Lora, TrainSettings
 from harness.store import JsonRow, Store, turn
+from harness.trainable import adapted_layers, attached
+from harness.trainable import check as check_trainable
 from harness.trainer import (
     Batch,
     EachEpoch,
@@ -74,6 +77,11 @@ class Fit:
     cost: Cost | None = None
     save: Callable[[Path], None] | None = None
     """How the trained model is written, where not by `model.save`."""
+    notes: Notes = field(init=False)
+    """Which rows were left out or cut."""
+
+    def __post_init__(self) -> None:
+        self.notes = Notes(self.folder)
 
     @property
     def device(self) -> torch.device:
@@ -155,6 +163,7 @@ class Fit:
             if todo:
                 self._train_stage(name, folder, train)
         check(folder)
+        self.notes.take(folder)
         record = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
         return Stage(folder=folder, **record)
 
@@ -164,6 +173,7 @@ class Fit:
 
         started = time.perf_counter()
         fit = replace(self, folder=folder, report=report, curves=[], cost=None)
+        fit.notes.said = self.notes.said
         try:
             train(fit)
         except HarnessError as error:
@@ -220,6 +230,7 @@ def prepare(
             parameter.requires_grad_(True)
         precision.widen(parameters)
         return
+    check_trainable(module, settings)
     if settings.lora is not None:
         model.module = module = adapt(module, settings.lora)
     else:
@@ -232,12 +243,13 @@ def prepare(
 
 def adapt(module: nn.Module, lora: Lora) -> nn.Module:
     """The module with LoRA adapters (peft), all else frozen."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
+    adapted_layers(module, lora)
     config = LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
     )
-    return get_peft_model(module, config)  # type: ignore[arg-type]
+    return attached(module, config)
 
 
 def _cost(model: Any, tokens: int, rows: int) -> Cost:

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM
 
 from harness.errors import DataError, HarnessError
+from harness.models.batches import USUAL, in_batches
 from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id, positions
 from harness.models.pretrained import read_model, read_tokenizer
@@ -29,13 +30,23 @@ class EncodedAnswer(NamedTuple):
     prompt: Tensor
     answer: Tensor
 
+    def excess(self, longest: int) -> int:
+        """Return how many tokens it has beyond a length; negative where there is room."""
+        return len(self.prompt) + len(self.answer) - longest
+
+    def cut(self, longest: int) -> "EncodedAnswer":
+        """Return it with the beginning of the prompt cut away; where the answer leaves no room for
+        one of its tokens, with the end of the answer cut away too."""
+        answer = self.answer[: longest - 1]
+        return EncodedAnswer(self.prompt[-(longest - len(answer)) :], answer)
+
 
 class CausalLM(RoleModel):
     """A causal language model with its tokenizer; `module` is the plain transformers model."""
 
     role = "causal-lm"
 
-    def __init__(self, module: Any, tokenizer: Any, batch_size: int = 64) -> None:
+    def __init__(self, module: Any, tokenizer: Any, batch_size: int = USUAL) -> None:
         self.module = module
         self.tokenizer = tokenizer
         self.batch_size = batch_size
@@ -63,7 +74,24 @@ class CausalLM(RoleModel):
         Raises:
             DataError: where an answer alone is longer than `max_length` or than the model reads.
         """
-        longest = min(max_length or positions(self.module), positions(self.module))
+        longest = self.longest(max_length)
+        found = self.encode_whole(prompts, answers, delimiter)
+        for row, text in zip(found, answers, strict=True):
+            if len(row.answer) >= longest:
+                raise DataError(
+                    f"{text[:40]!r}: the answer has {len(row.answer)} tokens, but a text may have "
+                    f"{longest}: shorten it, or raise the length."
+                )
+        return [row.cut(longest) for row in found]
+
+    def longest(self, max_length: int | None = None) -> int:
+        """Return how many tokens a text may have: at most those that the model reads."""
+        return min(max_length or positions(self.module), positions(self.module))
+
+    def encode_whole(
+        self, prompts: Sequence[str], answers: Sequence[str], delimiter: str = DELIMITER
+    ) -> list[EncodedAnswer]:
+        """Return what `encode` does, with nothing cut and however long it is."""
         if not prompts:
             return []
         texts = [
@@ -72,16 +100,10 @@ class CausalLM(RoleModel):
         whole, alone = self._token_ids(texts), self._token_ids(prompts)
         end = self.tokenizer.eos_token_id
         found = []
-        for ids, prompt_ids, answer in zip(whole, alone, answers, strict=True):
+        for ids, prompt_ids in zip(whole, alone, strict=True):
             prompt = ids[: len(prompt_ids)] or self._nothing()
             said = [*ids[len(prompt_ids) :], end]
-            room = longest - len(said)
-            if room < 1:
-                raise DataError(
-                    f"{answer[:40]!r}: the answer has {len(said)} tokens, but a text may have "
-                    f"{longest}: shorten it, or raise the length."
-                )
-            found.append(EncodedAnswer(torch.tensor(prompt[-room:]), torch.tensor(said)))
+            found.append(EncodedAnswer(torch.tensor(prompt), torch.tensor(said)))
         return found
 
     def collate(self, rows: Sequence[EncodedAnswer]) -> dict[str, Tensor]:
@@ -151,7 +173,8 @@ class CausalLM(RoleModel):
             samples: continuations per text; those of a text stand together.
 
         Texts of similar length share a batch, equal greedy ones are continued once. Sampling draws
-        from a generator seeded here, so it does not depend on what ran before.
+        from a generator seeded here, batch by batch: it depends on the batch size, not on what ran
+        before. Greedy texts do not depend on it but for rounding.
         """
         if temperature <= 0 and (samples > 1 or len(set(texts)) < len(texts)):
             alone = list(dict.fromkeys(texts))
@@ -168,23 +191,24 @@ class CausalLM(RoleModel):
         rows = [row or self._nothing() for row in self._token_ids(texts)]
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         found: list[str] = [""] * (len(texts) * samples)
-        step = max(1, self.batch_size // samples)
+
+        def answer(chosen: Sequence[int]) -> None:
+            batch = left_padded([rows[i][-room:] for i in chosen], self.pad_id, self.device)
+            out = self.module.generate(
+                **batch,
+                max_new_tokens=max_new_tokens,
+                num_return_sequences=samples,
+                pad_token_id=self.pad_id,
+                **sampling(temperature, top_p),
+            )
+            new = out[:, batch["input_ids"].shape[1] :]
+            said_here = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+            for place, i in enumerate(chosen):
+                for k in range(samples):
+                    found[i * samples + k] = said_here[place * samples + k].strip()
+
         with seeded(seed, self.device):
-            for start in range(0, len(order), step):
-                chosen = order[start : start + step]
-                batch = left_padded([rows[i][-room:] for i in chosen], self.pad_id, self.device)
-                out = self.module.generate(
-                    **batch,
-                    max_new_tokens=max_new_tokens,
-                    num_return_sequences=samples,
-                    pad_token_id=self.pad_id,
-                    **sampling(temperature, top_p),
-                )
-                new = out[:, batch["input_ids"].shape[1] :]
-                said_here = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-                for place, i in enumerate(chosen):
-                    for k in range(samples):
-                        found[i * samples + k] = said_here[place * samples + k].strip()
+            in_batches(self, order, answer, each=samples)
         return found
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:

@@ -1,6 +1,6 @@
 """The dual-encoder role: pictures and texts as vectors of one space, for CLIP-style models."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from transformers import MODEL_MAPPING, AutoModel
 
 from harness.errors import DataError
 from harness.models import open_clip
+from harness.models.batches import USUAL, in_batches
 from harness.models.loading import is_open_clip
 from harness.models.pictures import Picture, open_picture
 from harness.models.pretrained import read_config, read_model, read_processor
@@ -35,7 +36,7 @@ class DualEncoder(RoleModel):
     role = "dual-encoder"
     reader = "processor"
 
-    def __init__(self, module: Any, processor: Any, batch_size: int = 64) -> None:
+    def __init__(self, module: Any, processor: Any, batch_size: int = USUAL) -> None:
         self.module = module
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -66,8 +67,7 @@ class DualEncoder(RoleModel):
 
     def encode_images(self, images: Sequence[Picture]) -> Tensor:
         """Pictures as unit vectors, fp32 [pictures, width], on the CPU, without gradient."""
-        parts = (self.image_features(self.pixels(some)) for some in self._batches(images))
-        return self._encoded(parts)
+        return self._encoded(images, lambda some: self.image_features(self.pixels(some)))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Texts as unit vectors, fp32 [texts, width], on the CPU, without gradient.
@@ -75,8 +75,7 @@ class DualEncoder(RoleModel):
         Equal texts are encoded once; texts of like length together.
         """
         different = sorted(set(texts), key=lambda text: (len(text), text))
-        parts = (self.text_features(self.tokens(some)) for some in self._batches(different))
-        vectors = self._encoded(parts)
+        vectors = self._encoded(different, lambda some: self.text_features(self.tokens(some)))
         place = {text: index for index, text in enumerate(different)}
         return vectors[[place[text] for text in texts]]
 
@@ -104,6 +103,12 @@ class DualEncoder(RoleModel):
             return_tensors="pt",
         )
         return {k: v for k, v in found.items() if k in ("input_ids", "attention_mask")}
+
+    def excess(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens of each text `tokens` cuts away; negative where there is room."""
+        longest = self.module.config.text_config.max_position_embeddings
+        rows = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        return [len(row) - longest for row in rows]
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """Unit vectors of preprocessed pictures, [pictures, width], with gradient."""
@@ -133,13 +138,12 @@ class DualEncoder(RoleModel):
             for seen, count in ((True, pictures), (False, tokens))
         ]
 
-    def _batches(self, values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-        for start in range(0, len(values), self.batch_size):
-            yield values[start : start + self.batch_size]
-
-    def _encoded(self, parts: Iterator[Tensor]) -> Tensor:
+    def _encoded(
+        self, values: Sequence[Any], features: Callable[[Sequence[Any]], Tensor]
+    ) -> Tensor:
+        found: list[Tensor] = []
         with torch.inference_mode():
-            found = [part.cpu() for part in parts]
+            in_batches(self, values, lambda some: found.append(features(some).cpu()))
         if not found:
             raise DataError("nothing to encode: no picture and no text.")
         return torch.cat(found)

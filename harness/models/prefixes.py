@@ -5,7 +5,7 @@ its ancestors alone and stands at its depth. One forward pass then gives log p(t
 every node, as exact as a pass per text.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from harness.errors import HarnessError
 from harness.losses import at_head, token_log_probs, unwrapped
+from harness.models.batches import fits, halved
 from harness.models.causal_lm import DELIMITER, CausalLM
 
 MOST_NODES = 8192
@@ -223,14 +224,24 @@ def mean_log_probs(
             _cost(model.module),
         )
     ]
-    at_once = NODES.get(model.device.type, MOST_NODES)
-    for batch in _batches([len(part.tree.tokens) for part in parts], at_once):
+
+    def score(batch: Sequence[int]) -> None:
         log_probs = tree_log_probs(model.module, [parts[k].tree for k in batch])
         for part, values in zip((parts[k] for k in batch), log_probs, strict=True):
             said = values.double().cpu().numpy()
             for member, path in zip(part.members, part.tree.paths, strict=True):
                 answer = path[len(rows[part.group][member].prompt) :]
                 found[part.group][member] = float(said[answer].mean())
+
+    sizes = [len(part.tree.tokens) for part in parts]
+    left = sorted(range(len(sizes)), key=lambda i: sizes[i])
+    at_once = NODES.get(model.device.type, MOST_NODES)
+    while left:
+        batch = _batch_of(left, sizes, at_once)
+        if fits(score, batch):
+            left = left[len(batch) :]
+        else:
+            at_once = sizes[batch[-1]] * halved(len(batch))
     return found
 
 
@@ -271,13 +282,10 @@ def _cost(module: nn.Module) -> Callable[[int], float]:
     return lambda nodes: nodes * weights + nodes**2 * attention
 
 
-def _batches(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Trees of similar size, together no more nodes than `most`, padding included."""
-    batch: list[int] = []
-    for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):
-        if batch and sizes[i] * (len(batch) + 1) > most:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
+def _batch_of(left: Sequence[int], sizes: Sequence[int], most: int) -> list[int]:
+    """Return the first trees, the smallest first, that have at most so many nodes together,
+    padding included; one at least."""
+    count = 1
+    while count < len(left) and sizes[left[count]] * (count + 1) <= most:
+        count += 1
+    return list(left[:count])

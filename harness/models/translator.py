@@ -1,7 +1,7 @@
 """The translator role: text from text in another language, by seq2seq or causal models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from harness.errors import DataError
+from harness.models.batches import USUAL, in_batches
 from harness.models.languages import english_name, known_codes, marian_codes, matched
 from harness.models.lengths import pad_id, positions
 from harness.models.pretrained import read_config, read_model, read_tokenizer
@@ -49,7 +50,7 @@ class Translator(RoleModel, ABC):
     role = "translator"
     padding: str
 
-    def __init__(self, module: Any, tokenizer: Any, batch_size: int = 64) -> None:
+    def __init__(self, module: Any, tokenizer: Any, batch_size: int = USUAL) -> None:
         self.module = module
         self.tokenizer = tokenizer
         self.batch_size = batch_size
@@ -81,6 +82,14 @@ class Translator(RoleModel, ABC):
             EncodedPair(torch.tensor(source[:longest]), torch.tensor(target[:longest]), start)
             for source, target, start in zip(sources, targets, starts, strict=True)
         ]
+
+    def whole_lengths(
+        self, prompts: Sequence[TranslationPrompt], translations: Sequence[str]
+    ) -> list[int]:
+        """Return how many tokens each text and its translation have together, uncut."""
+        sources = self._by_languages(self._sources, prompts, [prompt.text for prompt in prompts])
+        targets = self._by_languages(self._targets, prompts, translations)
+        return [len(a) + len(b) for a, b in zip(sources, targets, strict=True)]
 
     @abstractmethod
     def collate(self, pairs: Sequence[EncodedPair]) -> dict[str, Tensor]:
@@ -137,7 +146,8 @@ class Translator(RoleModel, ABC):
         languages = [(prompt.source, prompt.target) for prompt in prompts]
         order = sorted(range(len(prompts)), key=lambda i: (languages[i], -len(sources[i])))
         found: list[Translation] = [Translation("", True)] * len(prompts)
-        for chosen in self._batches(order, languages):
+
+        def translated(chosen: Sequence[int]) -> None:
             ids, mask = self._padded([torch.tensor(sources[i]) for i in chosen])
             out = self.module.generate(
                 input_ids=ids.to(self.device),
@@ -155,6 +165,9 @@ class Translator(RoleModel, ABC):
             texts = self.tokenizer.batch_decode(said, skip_special_tokens=True)
             for i, text, done in zip(chosen, texts, finished, strict=True):
                 found[i] = Translation(text.strip(), done)
+
+        for _, members in groupby(order, key=lambda i: languages[i]):
+            in_batches(self, list(members), translated)
         return found
 
     def _by_languages(
@@ -173,15 +186,6 @@ class Translator(RoleModel, ABC):
             for i, row in zip(members, rows, strict=True):
                 found[i] = row
         return found
-
-    def _batches(
-        self, order: Sequence[int], languages: Sequence[tuple[str, str]]
-    ) -> Iterator[list[int]]:
-        """Prompts of one pair of languages, at most a batch of them at a time."""
-        for _, group in groupby(order, key=lambda i: languages[i]):
-            members = list(group)
-            for start in range(0, len(members), self.batch_size):
-                yield members[start : start + self.batch_size]
 
     def _padded(self, rows: Sequence[Tensor], side: str | None = None) -> tuple[Tensor, Tensor]:
         side = side or self.padding

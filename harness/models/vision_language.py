@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText
 
 from harness.errors import DataError
+from harness.models.batches import USUAL, in_batches
 from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id
 from harness.models.pictures import Picture, open_picture, picture_key
@@ -36,6 +37,12 @@ class Encoded(NamedTuple):
     prompt_length: int
     spans: list[tuple[int, int]]
 
+    def cut(self, length: int | None) -> "Encoded":
+        """Return it cut at its end; where that cuts into the prompt no span is left."""
+        ids = self.input_ids[:length]
+        answered = max(0, len(ids) - self.prompt_length)
+        return Encoded(ids, self.prompt_length, self.spans[:answered])
+
 
 class VisionLanguage(RoleModel):
     """A LLaVA-style model with its processor; `module` is the plain transformers model."""
@@ -43,7 +50,7 @@ class VisionLanguage(RoleModel):
     role = "vision-language"
     reader = "processor"
 
-    def __init__(self, module: Any, processor: Any, batch_size: int = 64) -> None:
+    def __init__(self, module: Any, processor: Any, batch_size: int = USUAL) -> None:
         self.module = module
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -143,10 +150,9 @@ class VisionLanguage(RoleModel):
         """
         prompt_ids = self.prompt_ids(prompt)
         out = self.tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
-        ids = [*prompt_ids, *out["input_ids"], self.tokenizer.eos_token_id][:max_length]
+        ids = [*prompt_ids, *out["input_ids"], self.tokenizer.eos_token_id]
         spans = [*map(tuple, out["offset_mapping"]), (len(answer), len(answer))]
-        answered = max(0, len(ids) - len(prompt_ids))
-        return Encoded(torch.tensor(ids), len(prompt_ids), spans[:answered])
+        return Encoded(torch.tensor(ids), len(prompt_ids), spans).cut(max_length)
 
     def collate(self, examples: Sequence[tuple[VisionPrompt, Encoded]]) -> dict[str, Tensor]:
         """Encoded prompts with answers as a right-padded batch on the CPU, to train on.
@@ -198,32 +204,34 @@ class VisionLanguage(RoleModel):
         """Answer every prompt, greedily or at a temperature; stripped text without specials.
 
         Prompts with texts of similar length share a batch. Sampling draws from a generator seeded
-        here, so the answers do not depend on what ran before.
+        here, batch by batch: it depends on the batch size, not on what ran before.
         """
         if not prompts:
             return []
         texts = self._text_ids([prompt.text for prompt in prompts])
         order = sorted(range(len(prompts)), key=lambda i: -len(texts[i]))
         answers = [""] * len(prompts)
+
+        def answer(chosen: Sequence[int]) -> None:
+            images = [prompts[i].image for i in chosen]
+            counts = [count for _, count in self._pictures(images)]
+            rows = list(map(self._expanded, (texts[i] for i in chosen), counts))
+            pad = pad_id(self.tokenizer)
+            batch = left_padded(rows, pad, self.device)
+            out = self.module.generate(
+                **batch,
+                **self.picture_batch(images, transform),
+                max_new_tokens=max_new_tokens,
+                pad_token_id=pad,
+                **sampling(temperature),
+            )
+            new = out[:, batch["input_ids"].shape[1] :]
+            said = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+            for i, text in zip(chosen, said, strict=True):
+                answers[i] = text.strip()
+
         with seeded(seed, self.device):
-            for start in range(0, len(order), self.batch_size):
-                chosen = order[start : start + self.batch_size]
-                images = [prompts[i].image for i in chosen]
-                counts = [count for _, count in self._pictures(images)]
-                rows = list(map(self._expanded, (texts[i] for i in chosen), counts))
-                pad = pad_id(self.tokenizer)
-                batch = left_padded(rows, pad, self.device)
-                out = self.module.generate(
-                    **batch,
-                    **self.picture_batch(images, transform),
-                    max_new_tokens=max_new_tokens,
-                    pad_token_id=pad,
-                    **sampling(temperature),
-                )
-                new = out[:, batch["input_ids"].shape[1] :]
-                said = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-                for i, answer in zip(chosen, said, strict=True):
-                    answers[i] = answer.strip()
+            in_batches(self, order, answer)
         return answers
 
 

@@ -9,10 +9,13 @@ from torch import Tensor
 
 from harness.dataset import Dataset, Row
 from harness.errors import DataError, suggestion
+from harness.models.lengths import positions
 from harness.models.pictures import Picture
 from harness.models.prompts import VisionPrompt
 from harness.models.vision_language import Encoded, VisionLanguage
 from harness.schema import digest
+from harness.selection import SAME_ANSWERS, by_difference, by_length
+from harness.settings import TooLong
 from harness.training import Fit
 from methods.aspo.config import PairSettings
 from methods.aspo.noise import diffusion_noise
@@ -79,6 +82,7 @@ def preference_pairs(fit: Fit, settings: PairSettings) -> list[Pair]:
     that every method of a seed trains on the same pairs.
     """
     check_rows(fit.rows, fit.dataset, fit.model.processor.image_token)
+    unwanted: dict[str, list[str]] = {}
     order = torch.randperm(len(fit.rows), generator=torch.Generator().manual_seed(fit.seed))
     rows: list[int] = order.tolist()
     pairs: list[Pair] = []
@@ -87,11 +91,18 @@ def preference_pairs(fit: Fit, settings: PairSettings) -> list[Pair]:
         missing = len(rows) if settings.limit is None else settings.limit - len(pairs)
         block = rows[first : first + max(missing, GENERATED_AT_ONCE)]
         answers = _answers(fit, settings, first, block)
-        found = (
+        found = [
             _pair(fit.rows[row], row, answer) for row, answer in zip(block, answers, strict=True)
-        )
-        pairs += [pair for pair in found if _wanted(pair, settings)]
+        ]
+        for pair, problem in zip(found, _problems(fit.model, found, settings), strict=True):
+            if problem is None:
+                pairs.append(pair)
+            else:
+                place = fit.dataset.place(None, pair.row)
+                unwanted.setdefault(problem, []).append(f"{place}: {problem}.")
         first += len(block)
+    for problems in unwanted.values():
+        fit.notes.add("pairs", problems)
     if not pairs:
         raise DataError(
             f"{fit.dataset.place(None, 0)} and the {len(fit.rows) - 1} rows after it give no pair: "
@@ -174,12 +185,48 @@ def _pair(row: Row, index: int, answers: dict[str, str]) -> Pair:
     return Pair(index, row["image"], row["question"], chosen, rejected)
 
 
-def _wanted(pair: Pair, settings: PairSettings) -> bool:
-    if not pair.chosen or pair.chosen == pair.rejected:
-        return False
-    if not settings.equal_sentences:
-        return True
-    return len(sentences(pair.chosen)) == len(sentences(pair.rejected))
+def _problems(
+    model: VisionLanguage, pairs: Sequence[Pair], settings: PairSettings
+) -> list[str | None]:
+    """Return what is wrong with each pair; None where it is wanted."""
+    chosen, rejected = (
+        model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        for texts in ([pair.chosen for pair in pairs], [pair.rejected for pair in pairs])
+    )
+    return [
+        _problem(pair, one == other, settings)
+        for pair, one, other in zip(pairs, chosen, rejected, strict=True)
+    ]
+
+
+def _problem(pair: Pair, same_tokens: bool, settings: PairSettings) -> str | None:
+    if not pair.chosen:
+        return "the chosen answer is empty"
+    if same_tokens or pair.chosen.strip() == pair.rejected.strip():
+        return SAME_ANSWERS
+    unequal = len(sentences(pair.chosen)) != len(sentences(pair.rejected))
+    if settings.equal_sentences and unequal:
+        return "the answers differ in their number of sentences"
+    return None
+
+
+def fitting_pairs(
+    fit: Fit, pairs: Sequence[Pair], batches: "Batches", too_long: TooLong
+) -> list[Pair]:
+    """Return the pairs to train on, encoded: not those too long, or equal once they are cut.
+
+    Raises:
+        DataError: where such pairs are refused, or none is left.
+    """
+
+    def place(index: int) -> str:
+        return fit.dataset.place(None, pairs[index].row)
+
+    excess = [batches.excess(pair) for pair in pairs]
+    pairs = [pairs[i] for i in by_length(fit.notes, excess, too_long, place, "pairs")]
+    encoded = map(batches.encode, pairs)
+    same = [one.input_ids.equal(other.input_ids) for one, other, _ in encoded]
+    return [pairs[i] for i in by_difference(fit.notes, same, place)]
 
 
 class Batches:
@@ -190,21 +237,34 @@ class Batches:
 
     def __init__(self, model: VisionLanguage, max_length: int | None, dataset: Dataset) -> None:
         self.model = model
+        most = positions(model.module)
         self.max_length = max_length
+        self.longest = min(max_length or most, most)
         self.dataset = dataset
         self._encoded: dict[int, tuple[Encoded, Encoded, list[int]]] = {}
+        self._whole: dict[int, tuple[Encoded, Encoded]] = {}
+
+    def excess(self, pair: Pair) -> int:
+        """Return how many tokens the longer answer with its question is over the limit."""
+        return max(len(each.input_ids) for each in self._both(pair)) - self.longest
+
+    def _both(self, pair: Pair) -> tuple[Encoded, Encoded]:
+        if pair.row not in self._whole:
+            chosen = self.model.encode(pair.prompt, pair.chosen)
+            self._whole[pair.row] = chosen, self.model.encode(pair.prompt, pair.rejected)
+        return self._whole[pair.row]
 
     def encode(self, pair: Pair) -> tuple[Encoded, Encoded, list[int]]:
         """Both answers as tokens, and the sentence of each token of the chosen one."""
         if pair.row not in self._encoded:
-            chosen, rejected = (
-                self.model.encode(pair.prompt, answer, self.max_length)
-                for answer in (pair.chosen, pair.rejected)
-            )
+            chosen, rejected = (each.cut(self.longest) for each in self._both(pair))
+            del self._whole[pair.row]
             if len(chosen.input_ids) <= chosen.prompt_length:
                 raise DataError(
                     f"{self.dataset.place(None, pair.row)}: the question fills the "
-                    f"{self.max_length} tokens of `pairs.max_length` and leaves none to answer."
+                    f"{self.longest} tokens that a pair may have (`pairs.max_length`, or what the "
+                    "model reads) and leaves none to answer: leave such pairs out by "
+                    "train.too_long=drop."
                 )
             ids = sentence_ids(chosen.spans, sentences(pair.chosen))
             self._encoded[pair.row] = chosen, rejected, ids

@@ -67,12 +67,13 @@ class Aspo(Method):
 
     def fit(self, fit: "Fit") -> None:
         """Make the pairs, score their sentences, note the reference's view, and train."""
-        from methods.aspo.data import Batches, preference_pairs
+        from methods.aspo.data import Batches, fitting_pairs, preference_pairs
         from methods.aspo.prepare import prepared
         from methods.aspo.step import pair_loss
 
         pairs = preference_pairs(fit, self.config.pairs)
         batches = Batches(fit.model, self.config.pairs.max_length, fit.dataset)
+        pairs = fitting_pairs(fit, pairs, batches, self.config.train.too_long)
         examples = prepared(fit, pairs, batches, self.config)
         fit.train(examples, batches.collate, pair_loss(self.config.loss), self.config.train)
 

@@ -5,12 +5,18 @@ from collections.abc import Sequence
 from harness.models.prompts import TranslationPrompt
 from harness.models.translator import EncodedPair
 from harness.parallel import parallel_text
+from harness.selection import by_length
+from harness.settings import TooLong
 from harness.training import Fit
 from methods.ctsd.config import DataSettings
 
 
-def encoded_pairs(fit: Fit, settings: DataSettings) -> list[EncodedPair]:
-    """Every row of the training set as tokens; raises `DataError` with the place of a bad one."""
+def encoded_pairs(fit: Fit, settings: DataSettings, too_long: TooLong = "cut") -> list[EncodedPair]:
+    """Return the rows of the training set as tokens; those too long are refused, left out or cut.
+
+    Raises:
+        DataError: with the place of a row that is bad or refused.
+    """
     texts = [
         parallel_text(row, settings.source, settings.target, fit.dataset.place(None, index))
         for index, row in enumerate(fit.rows[: settings.limit])
@@ -18,7 +24,14 @@ def encoded_pairs(fit: Fit, settings: DataSettings) -> list[EncodedPair]:
     prompts = [TranslationPrompt(text, settings.source, settings.target) for text, _ in texts]
     translations = [translation for _, translation in texts]
     pairs: list[EncodedPair] = fit.model.encode(prompts, translations, settings.max_length)
-    return pairs
+    # Whatever it is that a kind of model cuts, the text or its translation or both.
+    whole = fit.model.whole_lengths(prompts, translations)
+    excess = [
+        length - len(pair.source) - len(pair.target)
+        for length, pair in zip(whole, pairs, strict=True)
+    ]
+    kept = by_length(fit.notes, excess, too_long, lambda i: fit.dataset.place(None, i))
+    return [pairs[i] for i in kept]
 
 
 def mean_length(pairs: Sequence[EncodedPair]) -> float:

@@ -52,7 +52,7 @@ class Ctsd(Method):
         loss = self.config.loss
         if loss.term == "contrastive" and loss.similarity == "attention":
             fit.model.module.set_attn_implementation("eager")
-        pairs = encoded_pairs(fit, self.config.data)
+        pairs = encoded_pairs(fit, self.config.data, self.config.train.too_long)
         step = translation_loss(loss, mean_length(pairs))
         fit.train(pairs, fit.model.collate, step, self.config.train)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.dataset import Row
+from harness.models.batches import in_batches
 from harness.models.dual_encoder import DualEncoder
 from methods.fashionklip.rows import View
 
@@ -57,12 +58,13 @@ class Catalogue:
 
     def encoded(self, share: Sequence[int]) -> Tensor:
         """Unit vectors of some views by the model as it is now, fp32 [views, width], on the CPU."""
-        size = self._model.batch_size
+        parts: list[Tensor] = []
+
+        def encode(some: Sequence[int]) -> None:
+            parts.append(self._model.image_features(self.pixels(some)).cpu())
+
         with torch.inference_mode():
-            parts = [
-                self._model.image_features(self.pixels(share[start : start + size])).cpu()
-                for start in range(0, len(share), size)
-            ]
+            in_batches(self._model, share, encode)
         return torch.cat(parts) if parts else torch.empty(0)
 
     def _read(self, indices: Sequence[int]) -> Tensor:

@@ -1,7 +1,5 @@
 """What FashionKLIP and its baselines do to fit."""
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +7,8 @@ import torch
 
 from harness import processes
 from harness.errors import DataError, HarnessError
-from harness.files import write_atomic
-from harness.settings import TrainSettings
+from harness.selection import by_length
+from harness.settings import TooLong, TrainSettings
 from harness.sources import check_apart, pictured
 from harness.trainer import casts
 from harness.training import Fit
@@ -23,7 +21,6 @@ from methods.fashionklip.rows import View, broken, check_ids, in_one_line, read_
 from methods.fashionklip.step import concept_step, contrastive_step
 
 GRAPH = "graph.jsonl"
-LEFT_OUT = "left_out.jsonl"
 CHUNK = 1024
 """Pictures that are looked at between two saves."""
 
@@ -40,7 +37,7 @@ def check_batches(settings: TrainSettings) -> None:
 
 def fit_clip(fit: Fit, config: ClipConfig) -> None:
     """Symmetric InfoNCE alone."""
-    catalogue = read_catalogue(fit, config.data)
+    catalogue = read_catalogue(fit, config.data, config.train.too_long)
     _free_bias(fit)
     step = contrastive_step(fit.model)
     fit.train(range(len(catalogue)), catalogue.batch, step, config.train)
@@ -48,7 +45,7 @@ def fit_clip(fit: Fit, config: ClipConfig) -> None:
 
 def fit_fashionklip(fit: Fit, config: FashionKlipConfig) -> None:
     """InfoNCE and the concept term, the concept images found anew before each epoch."""
-    catalogue = read_catalogue(fit, config.data)
+    catalogue = read_catalogue(fit, config.data, config.train.too_long)
     graph = build_graph(catalogue.views, config)
     if not graph.concepts:
         raise HarnessError(
@@ -86,11 +83,12 @@ def words_of(phrases: Sequence[str]) -> torch.Tensor:
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
 
 
-def read_catalogue(fit: Fit, settings: DataSettings) -> Catalogue:
-    """The views that are trained on: every row is checked, and every picture opened once.
+def read_catalogue(fit: Fit, settings: DataSettings, too_long: TooLong = "cut") -> Catalogue:
+    """Return the views that are trained on: every row is checked, and every picture opened once.
 
     Raises:
         DataError: where a row or a picture cannot be trained on, or a product is in two splits.
+            Titles longer than the model reads are cut, left out or refused.
             With `skip_broken` broken pictures are left out and named in the fit's folder.
     """
     check_apart(fit.dataset, settings.product, "id")
@@ -113,18 +111,17 @@ def read_catalogue(fit: Fit, settings: DataSettings) -> Catalogue:
         _leave_out(list(reasons.values()), fit, settings.skip_broken)
     if len(reasons) == len(views):
         raise DataError("no picture of the training set can be read.")
-    return Catalogue(fit.model, pictures, [view for view in views if view not in reasons])
+    seen = [view for view in views if view not in reasons]
+    excess = fit.model.excess([view.title for view in seen])
+    fits = by_length(fit.notes, excess, too_long, lambda i: seen[i].place, "titles")
+    return Catalogue(fit.model, pictures, [seen[i] for i in fits])
 
 
 def _leave_out(reasons: Sequence[str], fit: Fit, skip: bool) -> None:
     """Name the pictures that cannot be read: in an error, or in the fit's folder."""
-    first = in_one_line(reasons)
     if not skip:
-        raise DataError(f"{first} Leave such pictures out by data.skip_broken=true.")
-    if processes.is_main():
-        lines = (json.dumps({"left_out": reason}, ensure_ascii=False) + "\n" for reason in reasons)
-        write_atomic(fit.folder / LEFT_OUT, "".join(lines))
-        print(f"left out {len(reasons)} pictures to train on: {first}", file=sys.stderr)
+        raise DataError(f"{in_one_line(reasons)} Leave such pictures out by data.skip_broken=true.")
+    fit.notes.add("pictures", reasons)
 
 
 def build_graph(views: Sequence[View], config: FashionKlipConfig) -> Graph:

@@ -2,12 +2,25 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from harness.method import MethodConfig
 from harness.schema import Strict
 from harness.settings import Lora, TrainSettings
 from methods.modula.layers import Form
+
+
+def _adapters_train(settings: TrainSettings) -> TrainSettings:
+    """Return the settings; refuse those that choose what trains, since `ranks` and `targets` do."""
+    if settings.lora is not None or settings.freeze:
+        raise ValueError(
+            "lora and freeze have no effect, MoDULA's own adapters train: set ranks and targets"
+        )
+    return settings
+
+
+Training = Annotated[TrainSettings, AfterValidator(_adapters_train)]
+"""How adapters train."""
 
 
 class Ranks(Strict):
@@ -60,11 +73,11 @@ class ModulaConfig(Adapted):
     """Which of the paper's equations the layers follow."""
     slope: float = Field(0.01, ge=0)
     """Of LeakyReLU in the forms whose experts read the universal one (our reading)."""
-    universal: TrainSettings = TrainSettings()
+    universal: Training = TrainSettings()
     """Stage 1: the universal expert on the run's dataset."""
-    experts: TrainSettings = TrainSettings()
+    experts: Training = TrainSettings()
     """Stage 2: each domain's expert on its own set."""
-    router: TrainSettings = TrainSettings()
+    router: Training = TrainSettings()
     """Stage 3: the router on all sets together (our reading)."""
     jobs: int = Field(1, ge=1, exclude=True)
     """Experts that train side by side, each in a process and on a GPU of its own; the result is the
@@ -86,7 +99,7 @@ class UniformConfig(ModulaConfig):
 class MoloraConfig(Adapted):
     """All experts and the router at once."""
 
-    train: TrainSettings = TrainSettings()
+    train: Training = TrainSettings()
 
 
 class LoraConfig(Adapted):

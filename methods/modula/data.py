@@ -8,7 +8,9 @@ from harness import sequences
 from harness.dataset import Dataset, Row
 from harness.models.causal_lm import EncodedAnswer
 from harness.records import require
-from harness.training import Collate
+from harness.selection import by_length
+from harness.settings import TooLong
+from harness.training import Collate, Fit
 from methods.modula.config import DataSettings
 
 PROMPT, ANSWER = ("prompt", "instruction", "question"), ("answer", "output", "response")
@@ -25,10 +27,18 @@ class TrainingRows(NamedTuple):
 
 
 def training_rows(
-    model: Any, sets: Sequence[tuple[Dataset, Sequence[Row]]], settings: DataSettings
+    fit: Fit,
+    sets: Sequence[tuple[Dataset, Sequence[Row]]],
+    settings: DataSettings,
+    too_long: TooLong = "cut",
 ) -> TrainingRows:
-    """Rows of several training sets as tokens; raises `DataError` with the place of a bad one."""
-    encoded = [row for dataset, rows in sets for row in _encoded(model, dataset, rows, settings)]
+    """Return the rows of several training sets as tokens.
+
+    Raises:
+        DataError: with the place of a row that is bad, or too long where such are refused.
+    """
+    model = fit.model
+    encoded = [row for each in sets for row in _encoded(fit, *each, settings, too_long)]
     answers = sum(len(row.answer) for row in encoded)
     if not settings.pack:
         return TrainingRows(encoded, model.collate, answers / max(len(encoded), 1))
@@ -38,12 +48,15 @@ def training_rows(
 
 
 def _encoded(
-    model: Any, dataset: Dataset, rows: Sequence[Row], settings: DataSettings
+    fit: Fit, dataset: Dataset, rows: Sequence[Row], settings: DataSettings, too_long: TooLong
 ) -> list[EncodedAnswer]:
     prompts, answers = [], []
     for index, row in enumerate(rows[: settings.limit]):
         place = dataset.place(None, index)
         prompts.append(str(require(row, place, *PROMPT)))
         answers.append(str(require(row, place, *ANSWER)))
-    found: list[EncodedAnswer] = model.encode(prompts, answers, settings.max_length)
-    return found
+    found: list[EncodedAnswer] = fit.model.encode_whole(prompts, answers)
+    longest = fit.model.longest(settings.max_length)
+    excess = [row.excess(longest) for row in found]
+    kept = by_length(fit.notes, excess, too_long, lambda i: dataset.place(None, i))
+    return [found[i].cut(longest) for i in kept]

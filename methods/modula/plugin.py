@@ -75,6 +75,7 @@ class Modula(Method):
         """Train the universal expert, each domain's expert, then the routers."""
         from methods.modula import stages
 
+        stages.check_rows(fit, self.config)
         universal = stages.universal_stage(fit, self.config)
         experts = stages.expert_stages(fit, self.config, universal)
         found = {**({"universal": universal} if universal else {}), **experts}

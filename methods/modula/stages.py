@@ -42,6 +42,19 @@ GENERAL = "general"
 """MoLoRA's expert with the universal one's rank, so that both have as many parameters."""
 
 
+def check_rows(fit: Fit, config: ModulaConfig) -> None:
+    """Encode the rows of all stages before the first of them trains.
+
+    Raises:
+        DataError: with the place of a row that a stage would refuse.
+    """
+    universal, *domains = _sets(fit, config)
+    stages = [(config.universal, [universal])] if config.form != "molora" else []
+    stages += [(config.experts, [each]) for each in domains]
+    for settings, sets in [*stages, (config.router, [universal, *domains])]:
+        training_rows(fit, sets, config.data, settings.too_long)
+
+
 def universal_stage(fit: Fit, config: ModulaConfig) -> Stage | None:
     """Stage 1; none in a form without a universal expert."""
     if config.form == "molora":
@@ -179,7 +192,8 @@ def joint_training(fit: Fit, config: Adapted, settings: TrainSettings) -> None:
 
 def plain_training(fit: Fit, config: Adapted, settings: TrainSettings) -> None:
     """One peft adapter on all sets (LoRA)."""
-    rows, collate, tokens = training_rows(fit.model, _sets(fit, config), config.data)
+    sets = _sets(fit, config)
+    rows, collate, tokens = training_rows(fit, sets, config.data, settings.too_long)
     fit.train(rows, collate, answer_loss(tokens), settings)
 
 
@@ -205,7 +219,7 @@ def _train(
     part: str,
 ) -> None:
     """Train one part of an adapted model on rows of several sets."""
-    rows, collate, tokens = training_rows(fit.model, sets, config.data)
+    rows, collate, tokens = training_rows(fit, sets, config.data, settings.too_long)
     chosen = parts(fit.model.module, part)
     fit.train(rows, collate, answer_loss(tokens), settings, parameters=chosen)
 
@@ -260,7 +274,7 @@ def _hash(fit: Fit) -> str:
 
 def _shared(config: ModulaConfig) -> dict[str, Any]:
     """What every stage depends on."""
-    data = {"limit": config.data.limit, "max_length": config.data.max_length}
+    data = config.data.model_dump(include={"limit", "max_length", "pack"})
     return {"targets": config.targets, "slope": config.slope, **data}
 
 

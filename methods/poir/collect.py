@@ -10,6 +10,8 @@ from harness.models.causal_lm import CausalLM
 from harness.models.rewriting import Rewriting
 from harness.records import is_missing, require_text
 from harness.schema import digest
+from harness.selection import by_length
+from harness.settings import TooLong
 from harness.store import JsonRow
 from harness.training import Fit
 from methods.poir.choice import best, unusable
@@ -62,6 +64,23 @@ def questions(rows: Sequence[Row], dataset: Dataset, settings: Collect) -> list[
             answers.append(require_text(row, place, *names))
         found.append(Question(prompt, *answers))
     return found
+
+
+def scorable(fit: Fit, asked: Sequence[Question], too_long: TooLong = "refuse") -> list[int]:
+    """Return the indices of the prompts whose answers the model reads as a whole.
+
+    Raises:
+        DataError: at an answer that is too long, unless such prompts are left out: a score is of
+            whole answers, so that none is cut.
+    """
+    encoded = [
+        fit.model.encode_whole([""] * len(asked), [getattr(each, name) for each in asked])
+        for name in ("good", "bad")
+    ]
+    room = fit.model.longest() - 1  # a token of the prompt stands before them
+    excess = [max(len(each.answer) for each in both) - room for both in zip(*encoded, strict=True)]
+    how: TooLong = "drop" if too_long == "drop" else "refuse"
+    return by_length(fit.notes, excess, how, lambda i: fit.dataset.place(None, i), "prompts")
 
 
 def collected(

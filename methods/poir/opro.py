@@ -10,7 +10,7 @@ from harness.models.rewriting import Rewriting
 from harness.schema import Cost, digest
 from harness.store import JsonRow
 from harness.training import Fit
-from methods.poir.collect import questions
+from methods.poir.collect import questions, scorable
 from methods.poir.config import OproConfig
 from methods.poir.scoring import Question, filled, scores
 
@@ -21,6 +21,7 @@ DIGITS = 3
 def search(fit: Fit, config: OproConfig) -> None:
     """Find the text that gives training prompts the highest mean score; no weights change."""
     asked = questions(fit.rows, fit.dataset, config.collect)
+    scorable(fit, asked)
     chosen = random.Random(fit.seed).sample(asked, min(config.prompts, len(asked)))
     history = _tried(fit, config, chosen, ["", *map(_plain, config.start)], [])
     for step in range(config.steps):

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from harness.settings import training_key
 from harness.store import JsonRow
 from harness.training import Fit, Stage
 from methods.poir.choice import pair
-from methods.poir.collect import Models, collected, questions
+from methods.poir.collect import Models, collected, questions, scorable
 from methods.poir.config import PoirConfig
 from methods.poir.scoring import Question
 from methods.poir.step import collate, examples, pair_loss
@@ -43,10 +43,12 @@ def train(fit: Fit, config: PoirConfig) -> None:
             "set rounds=1, or sample in memory."
         )
     asked = questions(fit.rows, fit.dataset, config.collect)
-    order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(fit.seed)).tolist()
+    kept = scorable(fit, asked, config.train.too_long)
+    drawn = torch.randperm(len(kept), generator=torch.Generator().manual_seed(fit.seed)).tolist()
+    order = [kept[i] for i in drawn]
     stages: list[Stage] = []
     for number in range(config.rounds):
-        some = [asked[i] for i in of_round(order, number, config.collect.limit)]
+        some = {i: asked[i] for i in of_round(order, number, config.collect.limit)}
         stages.append(_round(fit, config, number, some, stages[-1] if stages else None))
     fit.model = _loaded(fit, stages[-1].folder / CHECKPOINT)
     fit.cost = _total([stage.cost for stage in stages])
@@ -71,9 +73,13 @@ def of_round(order: Sequence[int], number: int, limit: int | None) -> list[int]:
 
 
 def _round(
-    fit: Fit, config: PoirConfig, number: int, asked: Sequence[Question], before: Stage | None
+    fit: Fit, config: PoirConfig, number: int, asked: Mapping[int, Question], before: Stage | None
 ) -> Stage:
-    """Collect with the model as it is, and train it on what was chosen."""
+    """Collect with the model as it is, and train it on what was chosen.
+
+    Args:
+        asked: the round's prompts by the indices of their rows.
+    """
     start = fit.base if before is None else before.folder / CHECKPOINT
     inputs = {
         "config": training_key(config, rounds=True, rewriting=AT_USE),
@@ -88,10 +94,11 @@ def _round(
             stage.model = _loaded(fit, start)
         models = Models(stage.model, initial)
         made_by = {"rewriter": inputs["from"], "round": number}
-        history = collected(stage, models, asked, config.asked, config.collect, made_by)
+        prompts = list(asked.values())
+        history = collected(stage, models, prompts, config.asked, config.collect, made_by)
         if processes.is_main():
             _write(stage.folder / COLLECTION, history)
-        _train(stage, initial, history, config)
+        _train(stage, initial, history, config, list(asked))
         if processes.is_main():
             with whole_folder(stage.folder / CHECKPOINT) as partial:
                 stage.model.save(partial)
@@ -99,9 +106,19 @@ def _round(
     return fit.stage(f"round {number + 1}", inputs, run)
 
 
-def _train(stage: Fit, initial: CausalLM, history: Sequence[JsonRow], config: PoirConfig) -> None:
-    found = (pair(row, config.collect, stage.seed) for row in history)
-    pairs = [each for each in found if each is not None]
+def _train(
+    stage: Fit,
+    initial: CausalLM,
+    history: Sequence[JsonRow],
+    config: PoirConfig,
+    rows_asked: Sequence[int],
+) -> None:
+    made = {
+        index: pair(row, config.collect, stage.seed)
+        for index, row in zip(rows_asked, history, strict=True)
+    }
+    found = {index: each for index, each in made.items() if each is not None}
+    pairs = list(found.values())
     if len(pairs) < config.train.batch_size:
         raise DataError(
             f"{len(pairs)} of {len(history)} prompts gave a pair, fewer than one batch of "
@@ -109,7 +126,14 @@ def _train(stage: Fit, initial: CausalLM, history: Sequence[JsonRow], config: Po
             "give more prompts, lower collect.margin or train.batch_size, or raise "
             "collect.temperature."
         )
-    rows = examples(stage, initial, pairs, config.asked, config.train)
+    rows = examples(
+        stage,
+        initial,
+        pairs,
+        config.asked,
+        config.train,
+        [stage.dataset.place(None, index) for index in found],
+    )
     tokens = sum(len(row.chosen.answer) for row in rows) / len(rows)
     step = pair_loss(config.loss, tokens)
     stage.train(rows, collate(stage.model), step, config.train, _adapters(stage.model))

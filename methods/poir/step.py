@@ -11,7 +11,8 @@ from harness.models import precision
 from harness.models.causal_lm import DELIMITER, CausalLM, EncodedAnswer
 from harness.models.rewriting import Rewriting
 from harness.schema import digest
-from harness.settings import TrainSettings
+from harness.selection import by_difference, by_length
+from harness.settings import TooLong, TrainSettings
 from harness.training import Batch, Fit, Loss
 from methods.poir.choice import Pair
 from methods.poir.config import LossSettings
@@ -34,15 +35,29 @@ def examples(
     pairs: Sequence[Pair],
     rewriting: Rewriting,
     settings: TrainSettings,
+    places: Sequence[str] | None = None,
 ) -> list[Example]:
-    """Pairs to train on, the wish to rewrite the prompt as context."""
+    """Return the pairs to train on, the wish to rewrite the prompt as context: not those too long,
+    or whose two texts are the same tokens.
+
+    Args:
+        places: of the prompts, for messages; the prompts themselves without them.
+    """
     texts = reference.prompt_texts([rewriting.filled(pair.prompt) for pair in pairs])
     delimiter = "" if reference.tokenizer.chat_template else DELIMITER
     chosen, rejected = (
-        reference.encode(texts, [getattr(pair, name) for pair in pairs], None, delimiter)
+        reference.encode_whole(texts, [getattr(pair, name) for pair in pairs], delimiter)
         for name in ("chosen", "rejected")
     )
-    both = list(zip(chosen, rejected, strict=True))
+    kept = _trained_on(
+        fit,
+        reference,
+        list(zip(chosen, rejected, strict=True)),
+        settings.too_long,
+        places or [repr(pair.prompt) for pair in pairs],
+    )
+    both = list(kept.values())
+    pairs = [pairs[i] for i in kept]
 
     def score(some: Sequence[tuple[EncodedAnswer, EncodedAnswer]], _: int) -> list[dict[str, Any]]:
         rows = [*(one for one, _ in some), *(other for _, other in some)]
@@ -64,6 +79,23 @@ def examples(
         Example(*tokens, known["chosen"], known["rejected"])
         for tokens, known in zip(both, found, strict=True)
     ]
+
+
+def _trained_on(
+    fit: Fit,
+    reference: CausalLM,
+    both: Sequence[tuple[EncodedAnswer, EncodedAnswer]],
+    too_long: TooLong,
+    places: Sequence[str],
+) -> dict[int, tuple[EncodedAnswer, EncodedAnswer]]:
+    """Return the pairs that are kept, cut to what the model reads, by their indices."""
+    longest = reference.longest()
+    excess = [max(each.excess(longest) for each in pair) for pair in both]
+    fits = by_length(fit.notes, excess, too_long, lambda i: places[i], "pairs")
+    cut = {i: (both[i][0].cut(longest), both[i][1].cut(longest)) for i in fits}
+    same = [one.answer.equal(other.answer) for one, other in cut.values()]
+    kept = by_difference(fit.notes, same, lambda i: places[fits[i]])
+    return {fits[i]: cut[fits[i]] for i in kept}
 
 
 def collate(model: CausalLM) -> Callable[[Sequence[Example]], dict[str, Tensor]]:

@@ -138,7 +138,7 @@ class LmEval(Task):
                 for _ in range(item.inputs["repeats"])
             ]
             try:
-                said = iter(getattr(lm, kind)(instances, disable_tqdm=True))
+                said = iter(_asked(model, lm, kind, instances))
             except AssertionError as error:  # how lm-eval says that a model is too short
                 text = " ".join(str(error).split())
                 raise HarnessError(f"task '{self.card.name}', asked by lm-eval: {text}") from None
@@ -249,6 +249,17 @@ def _arguments(request: Sequence[Any], generation: Mapping[str, Any]) -> tuple[A
 
 
 _wrapped: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def _asked(model: Any, lm: Any, kind: str, instances: Sequence[Any]) -> list[Any]:
+    """Return what lm-eval's interface answers, in batches that memory has room for."""
+
+    def answers_at(size: int) -> list[Any]:
+        lm.batch_size_per_gpu = size
+        found: list[Any] = getattr(lm, kind)(instances, disable_tqdm=True)
+        return found
+
+    return with_room(model, answers_at)
 
 
 def _language_model(model: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 
 from harness.chat import Chat, ChatConfig
 from harness.errors import HarnessError, complaint
-from harness.models import loading
+from harness.models import loading, memory
 from harness.models.rewriting import Rewriting, read_rewriting, rewritten
 from harness.schema import digest
 from tasks.preference.options import AnswerOptions
@@ -94,10 +93,9 @@ def by_model(model: "CausalLM", template: str, generation: Mapping[str, Any]) ->
     return respond
 
 
-@lru_cache(maxsize=1)
 def another(folder: Path) -> "CausalLM":
-    """A model beside the one that is scored; the last one stays in memory."""
-    model: CausalLM = loading.load(folder, "causal-lm")
+    """A model beside the one that is scored, in memory until another one is scored."""
+    model: CausalLM = memory.kept(("responder", folder), lambda: loading.load(folder, "causal-lm"))
     return model
 
 

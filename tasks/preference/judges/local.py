@@ -12,7 +12,7 @@ from harness.code_keys import Computation, reached
 from harness.computations import of_adapters
 from harness.errors import HarnessError
 from harness.files import recorded_name
-from harness.models import loading
+from harness.models import loading, memory
 from harness.models.lengths import positions
 
 
@@ -44,7 +44,6 @@ class LocalChat:
         self._code = reached(Computation((__name__,)) | of_adapters(self.model)).key()
         self.max_tokens = max_tokens
         self._kept = KeptAnswers(folder)
-        self._loaded: Any = None
 
     def answers(self, conversations: Sequence[Conversation]) -> list[Answer]:
         """The answer to each conversation, in their order; equal ones are asked once.
@@ -71,9 +70,7 @@ class LocalChat:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def _ask(self, missing: dict[str, Conversation]) -> dict[str, Answer]:
-        if self._loaded is None:
-            self._loaded = loading.load(self.model, "causal-lm")
-        model = self._loaded
+        model = memory.kept(self, lambda: loading.load(self.model, "causal-lm"))
         texts = dict(zip(missing, model.chat_texts(list(missing.values())), strict=True))
         room = positions(model.module) - self.max_tokens
         if room < 1:
@@ -89,8 +86,9 @@ class LocalChat:
         }
         # The longest first: a batch that is too large for the memory shows at once.
         order = sorted(texts.keys() - found.keys(), key=lambda key: (-lengths[key], key))
-        for start in range(0, len(order), model.batch_size):
-            batch = order[start : start + model.batch_size]
+        step = model.batch_size  # which may fall while it answers
+        for start in range(0, len(order), step):
+            batch = order[start : start + step]
             said = model.generate([texts[key] for key in batch], max_new_tokens=self.max_tokens)
             for key, text in zip(batch, said, strict=True):
                 self._kept.keep(key, text)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from harness.errors import HarnessError
 from harness.judges import Case, Decision, Identity, Judge, Verdict
-from harness.models import loading
+from harness.models import loading, memory
 from harness.models.lengths import positions
 from harness.schema import Strict, digest
 from tasks.preference.judges.local import setting_model, weights_name
@@ -51,10 +51,10 @@ class Reward(Judge):
         super().__init__(name, config, folder)
         assert isinstance(config, RewardConfig)
         self._settings = config
+        self.batch_size = config.batch_size
         with setting_model(name):
             self._folder = loading.resolve(config.model)
             self._tokenizer = _tokenizer(self._folder)
-        self._model: Any = None
 
     def identity(self) -> Identity:
         """The model by its name and weights; the prompt is how conversations become text."""
@@ -88,10 +88,9 @@ class Reward(Judge):
         alone = list(dict.fromkeys(conversations))
         if not alone:
             return {}
-        if self._model is None:
-            with setting_model(self.name):
-                self._model = _load(self._folder)
-        longest = min(positions(self._model), self._tokenizer.model_max_length)
+        with setting_model(self.name):
+            model = memory.kept(self, lambda: _load(self._folder))
+        longest = min(positions(model), self._tokenizer.model_max_length)
         found = {
             each: _Scored(None, f"has {length} tokens or more, the model reads {longest}")
             for each, length in zip(alone, self._lengths([c[-1][1] for c in alone]), strict=True)
@@ -100,14 +99,17 @@ class Reward(Judge):
         left = [each for each in alone if each not in found]
         rows = dict(zip(left, self._rows(left, longest), strict=True))
         order = sorted(left, key=lambda each: -len(rows[each]))
-        step = 1 if _padding(self._model) is None else self._settings.batch_size
-        for start in range(0, len(order), step):
-            batch = order[start : start + step]
-            rewards = _forward(self._model, [rows[each] for each in batch])
+        if _padding(model) is None:
+            self.batch_size = 1
+
+        def score(batch: Sequence[Conversation]) -> None:
+            rewards = _forward(model, [rows[each] for each in batch])
             for each, reward in zip(batch, rewards, strict=True):
                 found[each] = (
                     _Scored(reward) if isfinite(reward) else _Scored(None, f"has reward {reward}")
                 )
+
+        in_batches(self, order, score)
         return found
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:

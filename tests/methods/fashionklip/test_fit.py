@@ -364,3 +364,21 @@ def test_no_picture_that_can_be_read_is_one_line(base: Path, tmp_path: Path) -> 
         path.write_bytes(b"no picture")
     with pytest.raises(DataError, match="no picture of the training set can be read"):
         trained(Clip, file_fit(base, tmp_path), data={"skip_broken": True})
+
+
+def test_titles_too_long_are_refused_left_out_or_cut_and_named(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = catalogue_rows()
+    rows[4]["title"] += " soft" * 20  # the model reads 16 tokens
+    dataset = EmbeddedDataset("test", {"train": lambda: rows})
+    fit = new_fit(base, tmp_path, dataset=dataset)
+    for method in (Clip, FashionKlip):
+        with pytest.raises(DataError, match=r"^train row 5: 8 tokens too long\. Set too_long=drop"):
+            trained(method, fit, train={"too_long": "refuse"})
+    settings = Clip.Config().data
+    kept = read_catalogue(fit, settings, "drop")
+    assert [view.row for view in kept.views] == [i for i in range(len(rows)) if i != 4]
+    assert "left out 1 titles to train on: train row 5: " in capsys.readouterr().err
+    assert len(read_catalogue(fit, settings)) == len(rows)
+    assert "cut 1 titles to train on: train row 5: 8 tokens" in capsys.readouterr().err

@@ -48,6 +48,8 @@ def test_a_domain_as_the_preset_has_it_is_no_change():
         ("ranks.own.news", 0, "ranks.own.news: "),
         ("form", "moe", "form: Input should be 'molora', 'flan'"),
         ("jobs", 0, "jobs: Input should be greater"),
+        ("universal.freeze", ["embed"], "universal: lora and freeze have no effect"),
+        ("experts.lora.r", 4, "experts: lora and freeze have no effect"),
     ],
 )
 def test_a_wrong_setting_is_one_line(key, value, message):

@@ -13,13 +13,15 @@ import torch
 from safetensors.torch import load_file
 from tiny_translators import WORDS, tiny_llama
 
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError
 from harness.models import loading
 from harness.models.causal_lm import CausalLM
+from harness.plan import open_data
 from harness.schema import Cost
 from harness.sources import open_dataset
 from harness.store import Store
 from harness.training import Fit
+from methods.modula.data import training_rows
 from methods.modula.plugin import (
     Lora,
     Modula,
@@ -253,3 +255,52 @@ def test_a_wrong_set_is_one_line(case, world, plain, store, tmp_path):
     with pytest.raises(HarnessError) as caught:
         trained(Modula, new_fit(world, tmp_path, store=store), config)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def with_long_rows(world: Path, folder: Path) -> Path:
+    """The world with an answer of 90 words in a domain's third row."""
+    for path in world.glob("*.jsonl"):
+        rows = path.read_text(encoding="utf-8").splitlines()
+        if path.stem == "code":
+            rows[2] = json.dumps({"prompt": "code =", "answer": " ".join(WORDS * 90)[:400]})
+        (folder / path.name).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "model").symlink_to(world / "model")
+    return folder
+
+
+def test_a_row_too_long_for_a_later_stage_is_refused_before_the_first_trains(world, tmp_path):
+    long = with_long_rows(world, tmp_path)
+    fit = new_fit(long, tmp_path)
+    refusing = {**TRAIN, "too_long": "refuse"}
+    with pytest.raises(DataError, match=r"^code\.jsonl line 3: \d+ tokens too long\. Set too_long"):
+        trained(Modula, fit, staged(long, experts=refusing))
+    assert not (tmp_path / "store" / "stages").exists()
+
+
+@pytest.mark.parametrize(("how", "rows"), [("drop", 15), ("cut", 16)])
+def test_a_row_too_long_is_left_out_or_cut_and_named(world, tmp_path, capsys, how, rows):
+    long = with_long_rows(world, tmp_path)
+    fit = new_fit(long, tmp_path)
+    did = {"drop": "left out", "cut": "cut"}[how]
+    parts = {key: {**TRAIN, "too_long": how} for key in ("universal", "experts", "router")}
+    config = Modula.Config.model_validate(staged(long, **parts))
+    (found,) = [
+        training_rows(fit, [(open_data(name), open_data(name).rows())], config.data, how)
+        for domain, name in config.data.sets.items()
+        if domain == "code"
+    ]
+    assert len(found.rows) == rows
+    assert max(len(row.prompt) + len(row.answer) for row in found.rows) <= 64
+    trained(Modula, fit, config.model_dump())
+    assert capsys.readouterr().err.count(f"{did} 1 rows to train on: code.jsonl line 3: ") == 1
+    (line,) = (fit.folder / "left_out.jsonl").read_text().splitlines()
+    assert list(json.loads(line)) == [did.replace(" ", "_")]
+
+
+def test_packed_rows_are_trained_apart_from_plain_ones(world, tmp_path):
+    few = {**TRAIN, "batch_size": 2, "micro_batch": 2}
+    for pack in (False, True):
+        config = staged(world, ("math",), **dict.fromkeys(("universal", "experts", "router"), few))
+        config["data"] = {**config["data"], "pack": pack, "max_length": 12}
+        trained(Modula, new_fit(world, tmp_path, f"pack-{pack}"), config)
+    assert len(list((tmp_path / "store" / "stages").glob("*"))) == 6  # three of each

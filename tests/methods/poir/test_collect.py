@@ -16,7 +16,7 @@ from harness.models.rewriting import Rewriting
 from harness.sources import open_dataset
 from methods.poir import collect
 from methods.poir.choice import unusable
-from methods.poir.collect import Models, collected, questions
+from methods.poir.collect import Models, collected, questions, scorable
 from methods.poir.scoring import Question, Scored, scores
 from tests.methods.poir.poir_world import ERRANDS, base, make_fit, prompt_rows, settings
 
@@ -293,3 +293,15 @@ def test_a_collection_killed_in_its_middle_continues_to_the_same_bytes(world, tm
         assert gather(again, asked) == found
     made = next((tmp_path / "store/collection").glob("*/rows.jsonl")).read_bytes()
     assert made == whole
+
+
+def test_an_answer_too_long_to_score_is_named_before_anything_is_sampled(tmp_path, capsys):
+    rows = prompt_rows(6)
+    rows[2] = {**rows[2], "bad_res": "red " * 200}  # the model reads 128 tokens
+    fit = make_fit(tmp_path, rows)
+    asked = questions(fit.rows, fit.dataset, settings().collect)
+    for how in ("refuse", "cut"):
+        with pytest.raises(DataError, match=r"^train row 3: \d+ tokens too long\."):
+            scorable(fit, asked, how)
+    assert scorable(fit, asked, "drop") == [0, 1, 3, 4, 5]
+    assert "left out 1 prompts to train on: train row 3: " in capsys.readouterr().err

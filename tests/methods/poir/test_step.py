@@ -1,9 +1,12 @@
 """The loss of a batch of pairs: DPO and cross-entropy against what is written out by hand."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional
 
+from harness.errors import DataError
 from harness.settings import TrainSettings
 from methods.poir.choice import Pair
 from methods.poir.config import LossSettings
@@ -130,3 +133,30 @@ def test_sft_is_cross_entropy_of_the_chosen_tokens_in_whatever_batches(fit, rows
         parts = [float(step(model.module, collate(model)([row]))[0]) for row in rows]
     assert sum(parts) / 4 == pytest.approx(float(expected), abs=1e-4)
     assert float(logged["accuracy"]) in (0, 0.25, 0.5, 0.75, 1)
+
+
+def test_pairs_of_the_same_tokens_are_left_out_and_named(fit, rows, capsys):
+    same = Pair("mix : 7", "please blorp : 7", "please  zonk : 7 ")  # both words are unknown
+    again = make_fit(fit.folder.parent, [])
+    places = [f"row {n}" for n in range(5)]
+    found = examples(again, again.model, [*PAIRS, same], ERRANDS, TrainSettings(micro_batch=3), places=places)
+    assert [row[2:] for row in found] == [row[2:] for row in rows]
+    said = "left out 1 pairs to train on: row 4: both answers are the same tokens."
+    assert said in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"^no pairs are left to train on: 'mix : 7': both answers"):
+        examples(again, again.model, [same], ERRANDS, TrainSettings(micro_batch=3))
+
+
+def test_pairs_too_long_are_refused_left_out_or_cut(fit, rows, capsys):
+    long = Pair("mix : 7", "please sort : 7", "sort : 7" * 100)  # the model reads 128 tokens
+    again = make_fit(fit.folder.parent, [])
+    places = [f"row {n}" for n in range(5)]
+    call = partial(examples, again, again.model, [*PAIRS, long], ERRANDS, TrainSettings(micro_batch=3), places=places)
+    with pytest.raises(DataError, match=r"^row 4: \d+ tokens too long\. Set too_long=drop"):
+        call(too_long="refuse")
+    assert [row[2:] for row in call(too_long="drop")] == [row[2:] for row in rows]
+    cut = call(too_long="cut")
+    assert len(cut) == 5
+    assert len(cut[4].rejected.prompt) + len(cut[4].rejected.answer) == 128
+    said = capsys.readouterr().err
+    assert "left out 1 pairs" in said and "cut 1 pairs to train on: row 4: " in said
