@@ -27,7 +27,7 @@ PREFIXES = {
     "_fsdp_wrapped_module.": "saved from FSDP: strip the prefix",
 }
 """Beginnings of names that wrappers of a model add, and what to do."""
-SHOWN = 3
+SHOWN = 2
 """Names that an error shows of many."""
 
 

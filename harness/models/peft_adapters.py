@@ -3,6 +3,7 @@
 peft itself passes over keys that do not match, and merges into weights that several layers share.
 """
 
+import json
 import pickle
 import re
 import warnings
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftConfig, PeftModel
+from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftConfig, PeftModel, load_peft_weights
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from safetensors import SafetensorError
@@ -61,9 +62,12 @@ def fill(wrapped: PeftModel, folder: Path, trainable: bool = False) -> None:
             f"than weights, which is never run: get it as safetensors ({_one_line(error)[:100]})."
         ) from None
     except KeyError as error:  # a whole layer that trained beside the adapter
-        raise HarnessError(f"{folder}: its weights lack {error}: {OTHER_BASE}.") from None
+        names = load_peft_weights(str(folder), "cpu")
+        alien = [name for name in names if not name.startswith("base_model.")]
+        raise _refused(folder, Misfit(map(str, error.args), alien)) from None
     except RuntimeError as error:
-        shapes = {name: (there, here) for name, there, here in SHAPES.findall(str(error))}
+        said = SHAPES.findall(str(error))
+        shapes = {name: (json.loads(there), json.loads(here)) for name, there, here in said}
         if not shapes:
             raise
         raise _refused(folder, Misfit(shapes=shapes)) from None
@@ -109,15 +113,11 @@ def merged(wrapped: PeftModel) -> nn.Module:
 
 
 def _refused(folder: Path, misfit: Misfit) -> HarnessError:
-    prefix = next(
-        (each for each in PREFIXES if _all_begin(misfit.surplus, f"{each}base_model.")), ""
-    )
-    cause = f"all begin with '{prefix}': {PREFIXES[prefix]}" if prefix else OTHER_BASE
+    cause = OTHER_BASE
+    for prefix, advice in PREFIXES.items():
+        if misfit.surplus and all(n.startswith(f"{prefix}base_model.") for n in misfit.surplus):
+            cause = f"all begin with '{prefix}': {advice}"
     return HarnessError(f"{folder}: not the weights of its adapter: {misfit}: {cause}.")
-
-
-def _all_begin(names: list[str], beginning: str) -> bool:
-    return bool(names) and all(name.startswith(beginning) for name in names)
 
 
 def _part(base: nn.Module) -> None:
