@@ -31,12 +31,16 @@ OURS = frozenset({"harness", "methods", "tasks"})
 IN_THE_KEY = frozenset({"harness.cards", "harness.opening", "harness.registry"})
 """Modules that do not count: a key holds what they return, cards, rows and plugins, by content."""
 
+PLAYERS = {role: value.partition(":")[0] for role, value in ROLES.items()}
+"""Role -> the module of the class that plays it."""
+
 NOT_FOLLOWED = {
     "harness": frozenset({"harness.configs", "harness.pipeline"}),
+    "harness.models": frozenset(PLAYERS.values()),
     "harness.task": frozenset({"harness.scoring"}),
 }
-"""Module -> imports by which no computation goes on: `harness.run` is how a run begins, and every
-run computes its metrics anew."""
+"""Module -> imports by which no computation goes on: `harness.run` is how a run begins, the table
+of roles names all where one is used, and every run computes its metrics anew."""
 
 UNDER_TRANSFORMERS = ("accelerate", "numpy", "safetensors", "sentencepiece", "tokenizers", "torch")
 """Distributions that transformers imports by itself, out of sight of our sources."""
@@ -122,15 +126,17 @@ def named_in(value: Any) -> Computation:
 
 
 def reached(computation: Computation, *, tree: Path | None = None) -> Code:
-    """The code that a computation reaches.
+    """Return the code that a computation reaches.
+
+    A process reads each file once, since what it has imported does not change either.
 
     Args:
-        tree: a folder whose packages are read in place of the installed ones of the same names.
-
-    A process reads each file once: what it has imported does not change either.
+        tree: a folder whose packages are read in place of the installed ones of the same names,
+            as they are now.
     """
-    place = None if tree is None else str(tree)
-    return _reached(computation, place, _loaded(computation) if tree is None else ())
+    if tree is not None:
+        return _search(computation, str(tree))
+    return _installed(computation, _loaded(computation))
 
 
 def _loaded(computation: Computation) -> tuple[str, ...]:
@@ -140,7 +146,12 @@ def _loaded(computation: Computation) -> tuple[str, ...]:
 
 
 @cache
-def _reached(computation: Computation, tree: str | None, loaded: tuple[str, ...]) -> Code:
+def _installed(computation: Computation, loaded: tuple[str, ...]) -> Code:
+    return _search(computation, None)
+
+
+def _search(computation: Computation, tree: str | None) -> Code:
+    again = tree is not None
     followed: dict[str, Module] = {}
     packages: dict[str, str] = {}
     waiting = list(computation.roots)
@@ -154,26 +165,23 @@ def _reached(computation: Computation, tree: str | None, loaded: tuple[str, ...]
         top = _top(name)
         brings = distribution(top) if found.installed and top not in computation.own else None
         if brings is not None:
-            packages[brings.name] = brings.version
+            packages |= [brings]
             continue
-        followed[name] = read(found)
-        waiting += _edges(name, followed[name], tree)
+        followed[name] = read(found, again=again)
+        waiting += _edges(name, followed[name])
     alone = {name: find(name, tree) for name in computation.alone}
     sources = {name: module.digest for name, module in followed.items()}
-    sources |= {name: read(each).digest for name, each in alone.items() if each is not None}
+    sources |= {name: read(each, again=again).digest for name, each in alone.items() if each}
     sources |= data_files(followed)
     return Code(dict(sorted(sources.items())), _counting(packages))
 
 
-def _edges(name: str, module: Module, tree: str | None) -> list[str]:
+def _edges(name: str, module: Module) -> list[str]:
     """Modules that one module reaches at once; names of no module are among them."""
-    skipped = IN_THE_KEY | NOT_FOLLOWED.get(name, frozenset())
     parents = [name.rsplit(".", up)[0] for up in range(1, name.count(".") + 1)]
-    edges = [*parents, *(each for each in module.imports if each not in skipped)]
-    if name == "harness.models":  # its table names all roles, of which a computation uses one
-        return edges
-    roles = [ROLES[text].partition(":")[0] for text in module.texts if text in ROLES]
-    return [*edges, *module.references, *roles]
+    roles = {PLAYERS[role] for role in PLAYERS.keys() & module.words}
+    skipped = IN_THE_KEY | NOT_FOLLOWED.get(name, frozenset())
+    return [*parents, *((module.imports | roles) - skipped)]
 
 
 def _counting(packages: Mapping[str, str]) -> dict[str, str]:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import registry
-from harness.code_keys import Computation, named_in, of_plugin
-from harness.models import ROLES, adapters, loading
+from harness.code_keys import PLAYERS, Computation, named_in, of_plugin
+from harness.models import adapters, loading
 
 if TYPE_CHECKING:
     from harness.judges import Judge
@@ -58,8 +58,8 @@ def of_adapters(model: Path) -> Computation:
 
 def _model(role: str | None, folder: Path) -> Computation:
     """Loading a model in a role."""
-    roles = [ROLES[role].partition(":")[0]] if role else []
-    return Computation(("harness.models.loading", *roles)) | of_adapters(folder)
+    players = (PLAYERS[role],) if role else ()
+    return Computation(("harness.models.loading", *players)) | of_adapters(folder)
 
 
 def _entry_module(kind: str, name: str) -> tuple[str, ...]:

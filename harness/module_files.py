@@ -3,6 +3,7 @@
 import ast
 import gc
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -51,20 +52,15 @@ class Module:
     """What a module's source says.
 
     digest: hash of its syntax tree without docstrings and positions.
-    imports: what its statements import; a name imported from a package may be no module.
-    texts: its plain strings; references are those that read `module:Name`.
+    imports: what its statements import, and the modules that strings name as `module:Name`; some
+        are names in modules.
+    words: its plain strings, and the parts of those that are paths.
     """
 
     found: Found
     digest: str
     imports: frozenset[str] = frozenset()
-    texts: frozenset[str] = frozenset()
-
-    @property
-    def references(self) -> Iterator[str]:
-        """The modules that strings name together with something in them."""
-        matches = map(REFERENCE.fullmatch, self.texts)
-        return (match[1] for match in matches if match)
+    words: frozenset[str] = frozenset()
 
 
 def find(name: str, tree: str | None = None) -> Found | None:
@@ -76,7 +72,12 @@ def find(name: str, tree: str | None = None) -> Found | None:
     loaded = None if tree else sys.modules.get(name)
     if isinstance(file := getattr(loaded, "__file__", None), str):
         return _found(name, Path(file), hasattr(loaded, "__path__"))
-    spec = _spec(name, tree, tuple(sys.path))
+    return _located(name, tree, tuple(sys.path))
+
+
+@cache
+def _located(name: str, tree: str | None, path: tuple[str, ...]) -> Found | None:
+    spec = _spec(name, tree, path)
     if spec is None:
         return None
     inside = list(spec.submodule_search_locations or ())
@@ -95,11 +96,12 @@ def _installed(path: Path) -> bool:
 
 @cache
 def _spec(name: str, tree: str | None, path: tuple[str, ...]) -> ModuleSpec | None:
-    above, _, _ = name.rpartition(".")
+    above, _, last = name.rpartition(".")
     if above:
         parent = _spec(above, tree, path)
         inside = parent and parent.submodule_search_locations
-        return PathFinder.find_spec(name, list(inside)) if inside else None
+        # By its last name: the whole one of a folder without `__init__.py` asks for its parent.
+        return PathFinder.find_spec(last, list(inside)) if inside else None
     spec = PathFinder.find_spec(name, [tree]) if tree else None
     try:
         return spec or importlib.util.find_spec(name)
@@ -107,9 +109,19 @@ def _spec(name: str, tree: str | None, path: tuple[str, ...]) -> ModuleSpec | No
         return None
 
 
+def read(found: Found, *, again: bool = False) -> Module:
+    """Read a module, once in a process, or `again` where its file has changed since.
+
+    Raises `PluginError` where its source cannot be read.
+    """
+    if not again or found.file is None:
+        return _read(found, ())
+    status = found.file.stat()
+    return _read(found, (status.st_mtime_ns, status.st_size))
+
+
 @cache
-def read(found: Found) -> Module:
-    """Read a module; raises `PluginError` where its source cannot be read."""
+def _read(found: Found, state: tuple[int, ...]) -> Module:
     if found.file is None:
         return Module(found, "")
     if found.file.suffix != ".py":  # compiled
@@ -120,11 +132,14 @@ def read(found: Found) -> Module:
             tree = ast.parse(content)
             imports = set(_statements(tree, found, b"__doc__" in content))
             text = ast.dump(tree)
+            texts = set(TEXT.findall(text))
     except (OSError, SyntaxError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise PluginError(f"{found.file}: cannot be read as Python source ({reason}).") from None
     imports |= {_absolute(name, found) for name in IMPORTED.findall(text)}
-    return Module(found, digest(text), frozenset(imports), frozenset(TEXT.findall(text)))
+    imports |= {match[1] for each in texts if (match := REFERENCE.fullmatch(each))}
+    words = {*texts, *(part for each in texts for part in each.split("/"))}
+    return Module(found, digest(text), frozenset(imports), frozenset(words))
 
 
 @contextmanager
@@ -195,41 +210,44 @@ def data_files(modules: Mapping[str, Module]) -> dict[str, str]:
     A folder below counts where one of these modules names it. Left out: the README and the
     pictures that it shows, cards, weights, hidden files.
     """
-    texts: dict[tuple[str, Path], set[str]] = {}
+    words: dict[tuple[str, Path], set[str]] = {}
     for name, module in modules.items():
         package = name if module.found.package else name.rpartition(".")[0]
         if package and module.found.file is not None:
-            named = {part for text in module.texts for part in text.split("/")}
-            texts.setdefault((package, module.found.file.parent), set()).update(named)
+            words.setdefault((package, module.found.file.parent), set()).update(module.words)
     return {
         f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}": hash_file(path)
-        for (package, folder), named in texts.items()
+        for (package, folder), named in words.items()
         for path in _beside(folder, named)
     }
 
 
 def _beside(folder: Path, named: set[str]) -> Iterator[Path]:
-    readmes = list(folder.glob("README*"))
+    with os.scandir(folder) as entries:
+        others = [each for each in entries if not each.name.endswith((".py", ".pyc", ".pyi"))]
+    readmes = [Path(each.path) for each in others if each.name.startswith("README")]
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in readmes]
     apart = {*readmes, *(folder / shown for text in texts for shown in PICTURE.findall(text))}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name in APART or path in apart:
+    for each in sorted(others, key=lambda entry: entry.name):
+        path = Path(each.path)
+        if each.name.startswith(".") or each.name in APART or path in apart:
             continue
-        if path.is_file() and path.suffix not in (".py", ".pyc", ".pyi"):
+        if each.is_file():
             yield path
-        elif path.is_dir() and path.name in named and not (path / "__init__.py").exists():
-            yield from (
-                each
-                for each in sorted(path.rglob("*"))
-                if each.is_file()
-                and not any(
-                    part.startswith((".", "__pycache__")) for part in each.relative_to(folder).parts
-                )
-            )
+        elif each.name in named and not (path / "__init__.py").exists():
+            yield from _below(path)
 
 
+def _below(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in parts):
+            yield path
+
+
+@cache
 def version_of(distribution: str) -> str:
-    """The installed version of a distribution, or `absent`."""
+    """Return the installed version of a distribution, or `absent`."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -237,16 +255,17 @@ def version_of(distribution: str) -> str:
 
 
 @cache
-def distribution(package: str) -> metadata.Distribution | None:
-    """The distribution that brings an installed top-level package; most have its name."""
+def distribution(package: str) -> tuple[str, str] | None:
+    """Return name and version of the distribution that brings an installed top-level package."""
     try:
-        return metadata.distribution(package)
+        found = metadata.distribution(package)  # most have the package's name
+        return found.name, found.version
     except metadata.PackageNotFoundError:
         pass
-    found = find(package)
-    place = found and found.file and found.file.parents[1 if found.package else 0]
+    module = find(package)
+    place = module and module.file and module.file.parents[1 if module.package else 0]
     brings = re.compile(rf"^{re.escape(package)}(/|\.|$)", re.MULTILINE)
     for each in metadata.distributions(path=[str(place)]):
         if brings.search(each.read_text("top_level.txt") or each.read_text("RECORD") or ""):
-            return each
+            return each.name, each.version
     return None

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness import registry
-from harness.code_keys import Computation, of_plugin, reached
+from harness.code_keys import PLAYERS, Computation, of_plugin, reached
 from harness.computations import of_adapters, of_fit, of_task, of_verdicts
-from harness.models import ROLES, adapters, loading
+from harness.models import adapters, loading
 from harness.module_files import version_of
 from harness.schema import PluginRef
 
@@ -46,8 +46,8 @@ def of_arm(arm: "Arm", model: "Path") -> Participants:
 def of_scored(scored: "Scored", engines: Mapping[str, str]) -> Participants:
     """Return who asks and scores: a task, its data, a judge, engines."""
     task = of_task(scored.task)
-    role, _, _ = ROLES[scored.task.role].partition(":")
-    packages = _packages(task | Computation(("harness.scoring", "harness.models.loading", role)))
+    model = Computation(("harness.scoring", "harness.models.loading", PLAYERS[scored.task.role]))
+    packages = _packages(task | model)
     found = Participants(_ref("tasks", scored.task.card.name, task), packages)
     found |= Participants(_ref("datasets", scored.ref.source))
     if scored.judge is not None:
