@@ -12,7 +12,7 @@ from harness.code_keys import reached
 from harness.computations import of_fit
 from harness.errors import HarnessError
 from harness.files import remove, whole_folder, write_atomic
-from harness.models import loading, memory, precision
+from harness.models import lifetime, loading, precision
 from harness.opening import dataset_fingerprint, open_data, read_fingerprint
 from harness.schema import Cost, Strict, canonical_json
 from harness.seals import check, is_sealed, seal
@@ -110,7 +110,7 @@ def _merged(adapter: Path, role: str, folder: Path) -> Path:
     with turn(folder, lambda: is_sealed(folder)) as todo:
         if todo and processes.is_main():
             remove(merged)
-            memory.release()
+            lifetime.release()
             loading.merge(adapter, role, merged)
             seal(folder)
     check(folder)
@@ -138,7 +138,7 @@ def _train(
     dataset = open_data(arm.dataset)
     base = _base(arm, role, store)
     config = arm.method.config
-    memory.release()
+    lifetime.release()
     model = loading.load(base, role, precision.dtype(precision.of_loading(base, config)))
     check_config(model.module, config)
     fit = Fit(

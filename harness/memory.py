@@ -1,5 +1,6 @@
 """Memory that a training takes on a card, by shapes and precisions alone: no weight is loaded."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ def of_arm(arm: Arm) -> dict[str, Memory]:
         if loading.is_adapter(folder):  # merged first, in fp32
             base, held = loading.base_of(folder), "fp32"
         model = SimpleNamespace(module=skeleton(base, arm.method.role, precision.dtype(held)))
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
             whole = arm.method.prepare(model, name)
         found[name] = training_memory(
             model.module.parameters(), settings.precision != "fp32", whole

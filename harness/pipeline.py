@@ -21,7 +21,7 @@ from harness.entries import Reporter, keep, make_entry, of_arm
 from harness.errors import HarnessError
 from harness.files import PATIENCE, lock, remove_leftovers, write_atomic
 from harness.fitting import Fitted, fit, untrained
-from harness.models import loading, memory, precision
+from harness.models import lifetime, loading, precision
 from harness.plan import Plan, make_plan
 from harness.predicting import predict
 from harness.report.progress import Quiet
@@ -57,7 +57,7 @@ def execute(plan: Plan, reporter: Reporter) -> list[Entry]:
         try:
             return _execute(plan, reporter)
         finally:
-            memory.release()
+            lifetime.release()
 
 
 def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
@@ -132,7 +132,7 @@ class _Lazy:
                     f"{self.fitted.path}: is not as it was written, or changed during the run: "
                     f"remove {self.fitted.path.parent} and run again."
                 )
-            memory.release()
+            lifetime.release()
             dtype = precision.dtype(self.fitted.scored_precision)
             self._models[role] = loading.load(self.fitted.path, role, dtype)
             self._models[role].base = loading.resolve(self.base)

@@ -1,6 +1,10 @@
 """The processes of a run: one, or those that torchrun started. Imports torch only for several."""
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -54,3 +58,14 @@ def wait() -> None:
         import torch.distributed
 
         torch.distributed.barrier()
+
+
+def agreed(value: bool, device: "torch.device") -> bool:
+    """Return the first process's value in all; each must call it."""
+    if count() == 1:
+        return value
+    import torch
+
+    said = torch.tensor(int(value), device=device)
+    torch.distributed.broadcast(said, 0)
+    return bool(said)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil, isfinite
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -167,6 +168,28 @@ class Progress(TrainerCallback):
                 f"{state.global_step}: lower train.lr, or look at the loss."
             )
         self.report("train", state.global_step, state.max_steps, figures)
+
+
+class Saving(TrainerCallback):
+    """Saves a step where the last save is too long ago, and reports how large each one is."""
+
+    def __init__(self, minutes: float, report: Report) -> None:
+        self.seconds = 60 * minutes
+        self.report = report
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.last = monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        due = monotonic() - self.last >= self.seconds
+        if processes.agreed(due, args.device):  # clocks differ, and all must save the same step
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.last = monotonic()
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        saved = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        self.report("train", state.global_step, state.max_steps, {"saved_mib": saved / 2**20})
 
 
 class EachEpoch(TrainerCallback):

@@ -32,6 +32,7 @@ from harness.trainer import (
     Progress,
     Report,
     Rows,
+    Saving,
     last_checkpoint,
     training_arguments,
 )
@@ -133,7 +134,10 @@ class Fit:
             )
         set_seed(self.seed)  # adapters start at random
         prepare(self.model, settings, parameters)
-        heard: list[TrainerCallback] = [Progress(self.report)]
+        heard: list[TrainerCallback] = [
+            Progress(self.report),
+            Saving(settings.save_minutes, self.report),
+        ]
         if each_epoch is not None:
             heard.append(EachEpoch(each_epoch))
         partial = parameters is not None
@@ -235,6 +239,7 @@ def prepare(
         model.module = module = adapt(module, settings.lora)
     else:
         module.requires_grad_(True)
+        precision.widen_model(module)
     precision.widen(p for p in module.parameters() if p.requires_grad)
     for name, parameter in module.named_parameters():
         if any(part in name for part in settings.freeze):

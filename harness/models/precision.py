@@ -78,13 +78,18 @@ def casts(settings: TrainSettings, device: "torch.device") -> bool:
     return settings.precision == "bf16"
 
 
-def widen(weights: "Iterable[nn.Parameter]") -> None:
-    """Make fp32 of weights in half precision, in place."""
+def widen(tensors: "Iterable[torch.Tensor]") -> None:
+    """Make fp32 of tensors in half precision, in place."""
     import torch
 
-    for weight in weights:
-        if weight.dtype in (torch.bfloat16, torch.float16):
-            weight.data = weight.data.float()
+    for tensor in tensors:
+        if tensor.dtype in (torch.bfloat16, torch.float16):
+            tensor.data = tensor.data.float()
+
+
+def widen_model(module: "nn.Module") -> None:
+    """Make fp32 of a whole model: weights, frozen ones too, and buffers."""
+    widen([*module.parameters(), *module.buffers()])
 
 
 @contextmanager
@@ -96,7 +101,7 @@ def as_trained(module: "nn.Module", settings: TrainSettings) -> Iterator[None]:
     import torch
 
     if settings.lora is None:
-        widen(module.parameters())
+        widen_model(module)
     device = next(module.parameters()).device
     with (
         torch.no_grad(),

@@ -48,12 +48,14 @@ class Bars(Quiet):
         """Move a bar, or turn it into a line at its end."""
         super().step(what, done, total, figures)
         if what not in self.ids:
-            self.ids[what] = self.bars.add_task(what, total=total, loss="", speed="")
+            self.ids[what] = self.bars.add_task(what, total=total, loss="", speed="", saved="")
         bar = self.ids[what]
         self.bars.update(bar, completed=done, total=total)
         task = next(task for task in self.bars.tasks if task.id == bar)
         if "loss" in figures:
             self.bars.update(bar, loss=f"loss {figures['loss']:.4f}")
+        if "saved_mib" in figures:
+            self.bars.update(bar, saved=f"saved steps of {figures['saved_mib']:,.1f} MiB")
         if task.elapsed:
             self.bars.update(bar, speed=f"{done / task.elapsed:.1f}/s")
         if done >= total and task.visible:
@@ -87,6 +89,7 @@ def progress(quiet: bool) -> Iterator[Quiet]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
         TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[saved]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),

@@ -50,7 +50,7 @@ class Aspo(Method):
                     "lr": 2e-6,
                     "epochs": 1,
                     "batch_size": 16,
-                    "micro_batch": 16,
+                    "micro_batch": 4,  # with 16 more than 80 GB
                     "precision": "bf16",
                     "gradient_checkpointing": True,
                     "lora": {"r": 1024, "alpha": 2048, "targets": LANGUAGE_MODEL_LAYERS},

@@ -36,10 +36,18 @@ LAB = Preset(
         "train": LAB_TRAIN,
     },
 )
+PAPER_TRAIN = {
+    "lr": 5e-6,
+    "micro_batch": 4,
+    "precision": "bf16",
+    "gradient_checkpointing": True,
+    # All weights of 7 billion take over 100 GiB. Rank and rate are Zephyr's for DPO with adapters.
+    "lora": {"r": 16, "alpha": 16},
+}
 PAPER = Preset(
     model="meta-llama/Llama-2-7b-chat-hf",
     dataset="prompts.jsonl",
-    config={"train": {"precision": "bf16", "micro_batch": 4, "gradient_checkpointing": True}},
+    config={"train": PAPER_TRAIN},
 )
 
 
@@ -78,7 +86,8 @@ class Bpo(Poir):
         "lab": LAB.model_copy(
             update={"config": {**LAB.config, "train": {**LAB_TRAIN, "lr": 1e-3}}}
         ),
-        "paper": PAPER,
+        # Zephyr's rate for supervised training with adapters.
+        "paper": PAPER.model_copy(update={"config": {"train": {**PAPER_TRAIN, "lr": 2e-4}}}),
     }
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from harness.chat import Chat, ChatConfig
 from harness.errors import HarnessError, complaint
-from harness.models import loading, memory
+from harness.models import lifetime, loading
 from harness.models.rewriting import Rewriting, read_rewriting, rewritten
 from harness.schema import digest
 from tasks.preference.options import AnswerOptions
@@ -95,7 +95,9 @@ def by_model(model: "CausalLM", template: str, generation: Mapping[str, Any]) ->
 
 def another(folder: Path) -> "CausalLM":
     """A model beside the one that is scored, in memory until another one is scored."""
-    model: CausalLM = memory.kept(("responder", folder), lambda: loading.load(folder, "causal-lm"))
+    model: CausalLM = lifetime.kept(
+        ("responder", folder), lambda: loading.load(folder, "causal-lm")
+    )
     return model
 
 

@@ -12,7 +12,7 @@ from harness.code_keys import Computation, reached
 from harness.computations import of_adapters
 from harness.errors import HarnessError
 from harness.files import recorded_name
-from harness.models import loading, memory
+from harness.models import lifetime, loading
 from harness.models.lengths import positions
 
 
@@ -70,7 +70,7 @@ class LocalChat:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def _ask(self, missing: dict[str, Conversation]) -> dict[str, Answer]:
-        model = memory.kept(self, lambda: loading.load(self.model, "causal-lm"))
+        model = lifetime.kept(self, lambda: loading.load(self.model, "causal-lm"))
         texts = dict(zip(missing, model.chat_texts(list(missing.values())), strict=True))
         room = positions(model.module) - self.max_tokens
         if room < 1:

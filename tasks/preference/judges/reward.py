@@ -9,7 +9,7 @@ from pydantic import Field
 
 from harness.errors import HarnessError
 from harness.judges import Case, Decision, Identity, Judge, Verdict
-from harness.models import loading, memory
+from harness.models import lifetime, loading
 from harness.models.lengths import positions
 from harness.schema import Strict, digest
 from tasks.preference.judges.local import setting_model, weights_name
@@ -89,7 +89,7 @@ class Reward(Judge):
         if not alone:
             return {}
         with setting_model(self.name):
-            model = memory.kept(self, lambda: _load(self._folder))
+            model = lifetime.kept(self, lambda: _load(self._folder))
         longest = min(positions(model), self._tokenizer.model_max_length)
         found = {
             each: _Scored(None, f"has {length} tokens or more, the model reads {longest}")

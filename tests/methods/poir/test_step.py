@@ -139,7 +139,9 @@ def test_pairs_of_the_same_tokens_are_left_out_and_named(fit, rows, capsys):
     same = Pair("mix : 7", "please blorp : 7", "please  zonk : 7 ")  # both words are unknown
     again = make_fit(fit.folder.parent, [])
     places = [f"row {n}" for n in range(5)]
-    found = examples(again, again.model, [*PAIRS, same], ERRANDS, TrainSettings(micro_batch=3), places=places)
+    found = examples(
+        again, again.model, [*PAIRS, same], ERRANDS, TrainSettings(micro_batch=3), places=places
+    )
     assert [row[2:] for row in found] == [row[2:] for row in rows]
     said = "left out 1 pairs to train on: row 4: both answers are the same tokens."
     assert said in capsys.readouterr().err
@@ -151,7 +153,15 @@ def test_pairs_too_long_are_refused_left_out_or_cut(fit, rows, capsys):
     long = Pair("mix : 7", "please sort : 7", "sort : 7" * 100)  # the model reads 128 tokens
     again = make_fit(fit.folder.parent, [])
     places = [f"row {n}" for n in range(5)]
-    call = partial(examples, again, again.model, [*PAIRS, long], ERRANDS, TrainSettings(micro_batch=3), places=places)
+    call = partial(
+        examples,
+        again,
+        again.model,
+        [*PAIRS, long],
+        ERRANDS,
+        TrainSettings(micro_batch=3),
+        places=places,
+    )
     with pytest.raises(DataError, match=r"^row 4: \d+ tokens too long\. Set too_long=drop"):
         call(too_long="refuse")
     assert [row[2:] for row in call(too_long="drop")] == [row[2:] for row in rows]
