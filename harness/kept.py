@@ -61,7 +61,7 @@ def read_outputs(path: Path, count: int) -> list[dict[str, Any]]:
         rows = [json.loads(line) for line in lines]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"{path}: damaged ({error}): remove it.") from None
     if len(rows) != count or not all(isinstance(row, dict) and row.keys() >= KEYS for row in rows):
         raise HarnessError(f"{path}: damaged (not {count} rows of outputs): remove it.")

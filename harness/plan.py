@@ -11,10 +11,11 @@ from harness import processes, registry
 from harness.arms import Arm, check_overrides, make_arm
 from harness.configs import flat, read_value
 from harness.dataset import Dataset
-from harness.errors import HarnessError, suggestion
+from harness.errors import DataError, HarnessError, suggestion
 from harness.files import recorded_name
 from harness.judges import Judge, open_judge
 from harness.method import Method
+from harness.plan_checks import check_generation, check_metrics, check_names
 from harness.schema import RunConfig, Source, TaskCard, TaskRef, digest
 from harness.task import Item, Task, TaskGroup
 
@@ -61,6 +62,8 @@ def make_plan(config: RunConfig) -> Plan:
     overrides = flat(config.set)
     check_overrides(overrides, classes)
     arms = [make_arm(name, classes[name], config, model, overrides) for name in names]
+    check_generation(arms, list(tasks.values()))
+    check_names(arms, open_data)
     return Plan(config, arms, [_scored(task, config) for task in tasks.values()])
 
 
@@ -77,6 +80,11 @@ def open_data(name: str, revision: str | None = None) -> Dataset:
     """A dataset by registered name, file, folder or hub name."""
     if registry.registered("datasets", name):
         return registry.load("datasets", name)
+    if name.startswith("lab/"):
+        known = registry.names("datasets")
+        raise DataError(
+            f"no dataset '{name}'. {suggestion(name, known)}`harness list datasets` shows all."
+        )
     from harness.sources import open_dataset
 
     return open_dataset(name, revision)
@@ -130,6 +138,8 @@ def _options(config: RunConfig, tasks: Sequence[str]) -> dict[str, dict[str, Any
 def task_with(name: str, options: Mapping[str, Any]) -> Task:
     """The task of a name, with changed options; a text stays one where the card has a text."""
     task = registry.load("tasks", name)
+    if inspect.isfunction(task):
+        raise HarnessError(f"task '{name}' is a collection: name one of its tasks, {name}/NAME.")
     if not isinstance(task, Task):
         raise HarnessError(
             f"task '{name}': '{registry.find('tasks', name).value}' is not a harness.task.Task."
@@ -211,6 +221,7 @@ def _scored(task: Task, config: RunConfig) -> Scored:
     if config.split == "dev" and split is None:
         raise HarnessError(f"task '{card.name}' has no dev split in '{source.dataset}'.")
     items = read_items(task, data, split, config.limit)
+    check_metrics(task, items)
     asked = fingerprint(items)
     plain = registry.load("tasks", card.name).card.options
     judge = _judge(card, config)

@@ -130,5 +130,5 @@ def load_rows(path: Path) -> list[JsonRow]:
         # Not `splitlines`: a text may hold other ends of a line.
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         return [json.loads(line) for line in lines if line]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"{path}: damaged ({error}): remove {path.parent}.") from None

@@ -1,6 +1,7 @@
 """From a model's name to a model in memory: embedded, local folder, or hub name."""
 
 import importlib
+import os
 import shutil
 from math import prod
 from pathlib import Path
@@ -15,6 +16,8 @@ from harness.schema import digest
 from harness.store import package_versions
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+NOT_ON_HUB = (".", "/", "~", "lab/")
+"""What the name of a folder or an embedded model begins with."""
 OPEN_CLIP = "open_clip_config.json"
 """What marks a folder of open_clip's, where transformers' own is not there too."""
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -42,20 +45,26 @@ def resolve(name: str) -> Path:
         if not any(model.folder.glob("*.safetensors")):
             raise HarnessError(f"model '{name}' has no weights: `harness build {name}` makes them.")
         return model.folder
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(name))
+    if os.path.isdir(folder):  # unlike Path.is_dir, False for overlong names
         if not ((folder / "config.json").exists() or is_adapter(folder) or is_open_clip(folder)):
             raise HarnessError(
                 f"{folder}: no model: neither config.json nor {adapters.PEFT} is there."
             )
         return folder
-    if name.count("/") != 1 or name.startswith((".", "/", "~", "lab/")):
+    if not on_hub(name):
         raise HarnessError(
             f"no model '{name}': no such folder, and not embedded. "
             f"{suggestion(name, registry.names('models'))}"
             "`harness list models` shows the embedded ones."
         )
     return _download(name)
+
+
+def on_hub(name: str) -> bool:
+    """Whether only the hub can have a model of that name."""
+    local = registry.registered("models", name) or os.path.isdir(os.path.expanduser(name))
+    return not local and name.count("/") == 1 and not name.startswith(NOT_ON_HUB)
 
 
 def _download(name: str) -> Path:
@@ -174,7 +183,6 @@ def placement() -> tuple[str, Any]:
 
 def load(folder: Path, role: str) -> Any:
     """A model in its role, on the device of this process, in bf16 where the device has it."""
-    from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -187,7 +195,9 @@ def load(folder: Path, role: str) -> Any:
             model.module = adapters.kind(folder).attach(model.module, folder).eval()
         model.folder = folder
         return model
-    except (AttributeError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except HarnessError:
+        raise
+    except Exception as error:  # a damaged folder shows in many ways
         reason = " ".join(str(error).partition("Model type should be")[0].split())[:300]
         raise HarnessError(f"{folder}: cannot be loaded as a {role} model: {reason}") from error
 

@@ -1,12 +1,15 @@
 """What a card of the preference family says beside its own fields."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from harness.chat import plain_address, plain_variable
-from harness.errors import DataError
+from harness.errors import DataError, PluginError, complaint
+from harness.models.generation_settings import CausalGeneration, problem
+from harness.models.rewriting import PROMPT, Rewriting
 from harness.records import nearest_file
 from harness.schema import TaskCard
 
@@ -78,6 +81,27 @@ class GradeOptions(AnswerOptions):
     as its `reference`."""
     referred: list[str] = ["math", "reasoning", "coding"]
     """Categories that are graded beside a reference answer."""
+
+
+def check_prompt(card: TaskCard) -> None:
+    """Raise `PluginError` where a card's text around a prompt does not hold the prompt."""
+    if PROMPT not in card.prompt:
+        raise PluginError(
+            f"task '{card.name}': prompt: has no {PROMPT}: all items would be asked the same."
+        )
+
+
+def generation_problem(settings: Mapping[str, Any]) -> str:
+    """Return what is wrong with generation settings; `rewriting` may be among them."""
+    given = dict(settings)
+    rewriting = given.pop("rewriting", None)
+    if rewriting is not None:
+        try:
+            Rewriting.model_validate(rewriting)
+        except ValidationError as error:
+            first = error.errors()[0]
+            return f"rewriting: {'.'.join(map(str, first['loc']))}: {complaint(first)}."
+    return problem(CausalGeneration, given)
 
 
 def file_of(option: str, name: str) -> Path:

@@ -99,7 +99,7 @@ def _ended(read: Callable[[], Any]) -> tuple[str, str]:
     finally:
         sys.stdout, sys.stderr, cli.app = before
     said = err.buffer.getvalue().decode()  # type: ignore[attr-defined]
-    if status == 0:
+    if status == 0 or (status == 2 and "Usage: " in said):  # a command without arguments
         return "used", said
     line = said.removesuffix("\n").rpartition("\n")[2]  # after what libraries say
     plain = line.isprintable() and line.startswith("harness: ") and len(line) <= LONGEST
@@ -120,7 +120,9 @@ def _outcomes(
         theirs.close()
         try:
             while number < count:
-                found = ours.recv() if ours.poll(PATIENCE) else Outcome(_kind(names, number), "hang")
+                found = (
+                    ours.recv() if ours.poll(PATIENCE) else Outcome(_kind(names, number), "hang")
+                )
                 yield number, found
                 number += 1
                 if found.outcome == "hang":

@@ -193,8 +193,9 @@ def cards(rng: random.Random, world: World, folder: Path) -> Callable[[], Any]:
     elif which < 0.8:
         data = spoiled_text(file.read_text(encoding="utf-8"), rng)
     else:
-        kept = {key: each for key, each in value.items() if key != (field := rng.choice(list(value)))}
-        data = yaml.safe_dump(kept).encode() + f"{field}: {yaml_text(rng)}".encode("utf-8", "replace")
+        field = rng.choice(list(value))
+        kept = yaml.safe_dump({key: each for key, each in value.items() if key != field})
+        data = f"{kept}{field}: {yaml_text(rng)}".encode("utf-8", "replace")
     path.write_bytes(data)
     return lambda: _card_planned(path, world.folder / f"{name}.jsonl")
 

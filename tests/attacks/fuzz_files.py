@@ -28,7 +28,8 @@ def written(rows: list[Any], folder: Path, rng: random.Random, name: str = "data
     if kind.startswith(("tsv", "csv")):
         mappings = [row for row in rows if isinstance(row, dict)] or [{"a": "b"}]
         text = valid.table(
-            [{str(k): v for k, v in row.items()} for row in mappings], "\t" if "tsv" in kind else ","
+            [{str(k): v for k, v in row.items()} for row in mappings],
+            "\t" if "tsv" in kind else ",",
         )
     elif kind.startswith("jsonl"):
         text = "".join(json_text(row, rng) + "\n" for row in rows)
@@ -227,8 +228,12 @@ def predictions(rng: random.Random, world: World, folder: Path) -> Callable[[], 
     if rng.random() < 0.2:
         path = folder / "out.txt"
         path.write_bytes(spoiled_text("yes\nno\nyes\nno\n", rng))
-    field = rng.choice(([], [], ["--field", rng.choice(("output", "a.b", "outputs.0", "", "\x1b"))]))
-    name = rng.choice(([], [], ["--name", rng.choice(("x", "", "a/b", "\x1b[1m", "a" * 300, ".."))]))
+    field = rng.choice(
+        ([], [], ["--field", rng.choice(("output", "a.b", "outputs.0", "", "\x1b"))])
+    )
+    name = rng.choice(
+        ([], [], ["--name", rng.choice(("x", "", "a/b", "\x1b[1m", "a" * 300, ".."))])
+    )
     words = ["score", "--task", task, "--predictions", str(path), *field, *name]
     return command([*words, "--source", str(world.folder / f"{task}.jsonl")])
 

@@ -14,8 +14,9 @@ from tests.attacks.world import World
 TEMPLATES = (
     *("{{", "{%", "{% for x in messages %}", "{{ messages.0.content.x.y }}", "{{ 1 / 0 }}"),
     *("{{ raise_exception('no') }}", "{% include 'x' %}", "{{ ''.__class__ }}", "{{ x() }}"),
-    *("{{ messages[9].role }}", "{% set x = range(10**9) %}", "{{ 'a' * 10**7 }}", "\x00", "{{ 1|x }}"),
-    *("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "{{ messages }}", "", "{#", "{% break %}"),
+    *("{{ messages[9].role }}", "{% set x = range(10**9) %}", "{{ 'a' * 10**7 }}", "\x00"),
+    *("{{ 1|x }}", "{{ messages }}", "", "{#", "{% break %}"),
+    "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
 )
 
 
@@ -128,7 +129,7 @@ def endpoint(rng: random.Random, world: World, folder: Path) -> Callable[[], Any
 def kept_answers(rng: random.Random, world: World, folder: Path) -> Callable[[], Any]:
     """Answers that were kept on disk, and an engine's own."""
     rows = [{"key": "a" * 64, "text": "yes"}, {"key": "b" * 64, "text": "no"}]
-    text = "".join(json_text(row) + "\n" for row in spoiled(rows, rng) or [] if row is not ...)
+    text = "".join(json_text(spoiled(row, rng), rng) + "\n" for row in rows)
     data = spoiled_text(text, rng)
     (folder / "answers.jsonl").write_bytes(data)
     from harness import engines

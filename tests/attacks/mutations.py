@@ -34,11 +34,44 @@ YAML: tuple[str, ...] = (
     *("-.inf", "!!python/object:os.system x", "!!python/name:os.system", "!!binary x", "!!int x"),
     *("!!binary =", "!!float abc", "!!int ''", "!!float ''", "!!bool maybe", "!!null x", "!x y"),
     *("!!timestamp x", "!!set {a}", "!!omap [a]", "!!pairs [a]", "!!map [a]", "!!seq {a: 1}"),
-    *("!!str [a]", "!", "!!", "!<", "%", "%YAML 9.9\n---\na", "---\n---", "--- a\n--- b", "a: b: c"),
-    *("@", "`", "\t", "\ta: 1", "<<: 3", "<<: [1]", "{<<: x}", "{<<: {a: 1}}", "=", "|", ">", "- a\nb"),
+    *(
+        "!!str [a]",
+        "!",
+        "!!",
+        "!<",
+        "%",
+        "%YAML 9.9\n---\na",
+        "---\n---",
+        "--- a\n--- b",
+        "a: b: c",
+    ),
+    *(
+        "@",
+        "`",
+        "\t",
+        "\ta: 1",
+        "<<: 3",
+        "<<: [1]",
+        "{<<: x}",
+        "{<<: {a: 1}}",
+        "=",
+        "|",
+        ">",
+        "- a\nb",
+    ),
     *("12:30:45", "190:20:30.15", "1_000", "_", "+", "-", ".", "..", "~", "-0", "0" * 5000),
     *("9" * 5000, "-" + "9" * 5000, "0x" + "f" * 5000, "1:" * 5000 + "1", '"\\ud800"', '"\\x00"'),
-    *('"\\q"', '"\\U99999999"', "a\x00b", "\x07", "\ufeffa", "\x85", "\u2028", "[" * DEEP, "{a: " * 3000),
+    *(
+        '"\\q"',
+        '"\\U99999999"',
+        "a\x00b",
+        "\x07",
+        "\ufeffa",
+        "\x85",
+        "\u2028",
+        "[" * DEEP,
+        "{a: " * 3000,
+    ),
     *("- " * 3000, "[" * 900 + "]" * 900, "'" * 5000, "&a " * 3000, "? " * 3000, "!!" * 3000),
     *("[" + "a," * 50_000 + "]", "a: &a {<<: *a}", "!!python/tuple [1]", "{? : }", "[,]", "{,}"),
     *("[&a [x], *a]", "{a: !!binary '***'}", "2001-12-14t21:59:43.10-05:00", "no", "On", "1.e+"),
@@ -49,9 +82,7 @@ YAML: tuple[str, ...] = (
 def bomb(width: int = 9, levels: int = 9) -> str:
     """YAML whose aliases stand for billions of entries."""
     lines = ["a0: &a0 [x, x]"]
-    lines += [
-        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * width)}]" for i in range(1, levels)
-    ]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * width)}]" for i in range(1, levels)]
     return "\n".join(lines)
 
 
@@ -84,7 +115,14 @@ def _spoiled_once(value: Any, rng: random.Random) -> Any:
             return [*value, value[index]]
         return [*value[:index], _spoiled_once(value[index], rng), *value[index + 1 :]]
     return rng.choice(
-        (rng.choice(VALUES), rng.choice(VALUES), rng.choice(VALUES), [value], {"a": value}, str(value))
+        (
+            rng.choice(VALUES),
+            rng.choice(VALUES),
+            rng.choice(VALUES),
+            [value],
+            {"a": value},
+            str(value),
+        )
     )
 
 
@@ -94,7 +132,10 @@ def _in_mapping(value: dict[str, Any], key: str, rng: random.Random) -> dict[str
     if act < 0.1:
         return rest
     if act < 0.15:
-        return {**rest, rng.choice(("", "\x1b[1m", LONG[:500], f"{key}x", "\ud800", "a.b")): value[key]}
+        return {
+            **rest,
+            rng.choice(("", "\x1b[1m", LONG[:500], f"{key}x", "\ud800", "a.b")): value[key],
+        }
     if act < 0.2:
         return {**value, str(rng.choice(("extra", "id", "0", "__class__"))): rng.choice(VALUES)}
     return {**value, key: _spoiled_once(value[key], rng)}
@@ -106,7 +147,9 @@ def json_text(value: Any, rng: random.Random | None = None) -> str:
     if rng is not None and rng.random() < 0.05:
         text = text.replace("{", '{"a": 1, "a": 2, ', 1)
     if rng is not None and rng.random() < 0.03:
-        text = rng.choice(("[" * DEEP, '{"a":' * DEEP, "[" * DEEP + "]" * DEEP, "1" * 5000, text * 2))
+        text = rng.choice(
+            ("[" * DEEP, '{"a":' * DEEP, "[" * DEEP + "]" * DEEP, "1" * 5000, text * 2)
+        )
     return text
 
 
@@ -130,7 +173,9 @@ def spoiled_bytes(data: bytes, rng: random.Random) -> bytes:
 def spoiled_text(text: str, rng: random.Random) -> bytes:
     """A text as a file may hold it: spoiled as bytes, in another encoding, with odd characters."""
     data = text.encode("utf-8", "surrogatepass")
-    odd = rng.choice(("\x00", "\x1b[2J", "\r", "\u2028", "\ufeff", "\t", '"', "'", "{", "\\", "é", LONG))
+    odd = rng.choice(
+        ("\x00", "\x1b[2J", "\r", "\u2028", "\ufeff", "\t", '"', "'", "{", "\\", "é", LONG)
+    )
     ways: Sequence[Callable[[], bytes]] = (
         lambda: spoiled_bytes(data, rng),
         lambda: spoiled_bytes(data, rng),

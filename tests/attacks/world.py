@@ -1,4 +1,4 @@
-"""What the fuzzer spoils: small valid files of every format, and models of a few thousand weights."""
+"""What the fuzzer spoils: small files of every format, and models of a few thousand weights."""
 
 import gzip
 import json
