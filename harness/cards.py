@@ -64,9 +64,9 @@ def read_card(path: Path) -> "TaskCard":
         raise PluginError(f"{_place(path)}: cannot be read ({error.strerror}).") from None
     except ValueError as error:
         raise PluginError(f"{_place(path)}: not YAML: {error}.") from None
+    check_plain(raw, _place(path), PluginError)
     if not isinstance(raw, dict):
         raise PluginError(f"{_place(path)}: a card is a mapping, not a {type(raw).__name__}.")
-    check_plain(raw, _place(path), PluginError)
     try:
         card = TaskCard.model_validate(raw)
     except ValidationError as error:

@@ -70,10 +70,10 @@ def _read(file: Path) -> dict[str, Any]:
         raise HarnessError(f"{file}: cannot be read ({error}).") from None
     except ValueError as error:
         raise HarnessError(f"{file}: not YAML: {error}.") from None
+    check_plain(values, str(file))
     if not isinstance(values, dict):
         got = shortened(repr(values))
         raise HarnessError(f"{file}: a config is a mapping of settings, not {got}.")
-    check_plain(values, str(file))
     return values
 
 

@@ -1,5 +1,6 @@
 """Outputs that were made elsewhere: read from a file, matched to a task's items, scored."""
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ def score_outputs(
     Returns:
         An entry per system.
     """
-    if not file.exists():
+    if not os.path.exists(file):
         raise DataError(f"{file}: no such file. {nearest_file(file)}".rstrip())
     scored = scored_task(config.tasks[0], config)
     store = Store(config.runs / "store")

@@ -63,8 +63,9 @@ def make_plan(config: RunConfig) -> Plan:
     check_overrides(overrides, classes)
     arms = [make_arm(name, classes[name], config, model, overrides) for name in names]
     check_generation(arms, list(tasks.values()))
+    scored = [_scored(task, config) for task in tasks.values()]
     check_names(arms, open_data)
-    return Plan(config, arms, [_scored(task, config) for task in tasks.values()])
+    return Plan(config, arms, scored)
 
 
 def task_names(config: RunConfig) -> list[str]:

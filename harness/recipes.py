@@ -110,9 +110,9 @@ def read_recipe(path: Path) -> Recipe:
         raise DataError(f"{path}: cannot be read ({error}).") from None
     except ValueError as error:
         raise DataError(f"{path.name}: not YAML: {error}.") from None
+    check_plain(said, path.name, DataError)
     if not isinstance(said, dict):
         raise DataError(f"{path.name}: a mixture is a mapping with `parts`.")
-    check_plain(said, path.name, DataError)
     try:
         return Recipe.model_validate(said)
     except ValidationError as error:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -291,5 +292,5 @@ def require_text(row: Mapping[str, Any], place: str, *names: str) -> str:
 def nearest_file(path: Path) -> str:
     """`Did you mean ...?` among the data files beside a path that does not exist."""
     folder = path.parent
-    beside: Sequence[Path] = sorted(folder.iterdir()) if folder.is_dir() else []
+    beside: Sequence[Path] = sorted(folder.iterdir()) if os.path.isdir(folder) else []
     return suggestion(path.name, [p.name for p in beside if p.is_dir() or kind_of(p) in SUFFIXES])

@@ -13,7 +13,7 @@ from harness.errors import complaint, suggestion
 from harness.schema import Strict
 
 
-class Greedy(Strict, strict=True):
+class Greedy(Strict, strict=True, allow_inf_nan=False):
     """What every model that writes takes."""
 
     max_new_tokens: int = Field(256, ge=1)

@@ -39,7 +39,7 @@ class Options(BaseModel):
     """Whether programs that the model writes may be run, where the task does that."""
 
 
-class Generation(Strict, strict=True):
+class Generation(Strict, strict=True, allow_inf_nan=False):
     """What changes the answers that lm-eval's task files ask for."""
 
     until: list[str] = []

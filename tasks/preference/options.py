@@ -1,5 +1,6 @@
 """What a card of the preference family says beside its own fields."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -106,10 +107,10 @@ def generation_problem(settings: Mapping[str, Any]) -> str:
 
 def file_of(option: str, name: str) -> Path:
     """The file that an option names; raises `DataError` where it is not there."""
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):
         raise DataError(f"option '{option}': {path}: is a folder, give a file.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"option '{option}': {path}: no such file. {nearest_file(path)}".rstrip())
     return path
 

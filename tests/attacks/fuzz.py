@@ -60,7 +60,8 @@ def run(count: int, seed: int, folder: Path, kinds: Mapping[str, Kind] = KINDS) 
         for number, found in _outcomes(count, seed, folder, world, kinds):
             totals.update(("inputs", found.outcome, f"of {found.kind}"))
             if found.outcome in FAILED:
-                log.write(f"#{number} {found.kind}: {found.outcome}\n{found.said[-3000:]}\n\n")
+                said = "\n".join(line[:300] for line in found.said.splitlines()[-40:])
+                log.write(f"#{number} {found.kind}: {found.outcome}\n{said}\n\n")
                 log.flush()
     return dict(totals)
 

@@ -162,7 +162,7 @@ def folders(rng: random.Random, world: World, folder: Path) -> Callable[[], Any]
     for name in rng.sample(("train", "dev", "test", "validation", "x", ".hidden", "te\nst"), 3):
         written(rng.choice(list(valid.TASKS.values())), folder, rng, name)
     if rng.random() < 0.3:
-        (folder / rng.choice(("sub.jsonl", "train.csv", "test"))).mkdir(exist_ok=True)
+        (folder / rng.choice(("sub.jsonl", "sub.csv", "sub"))).mkdir()
     if rng.random() < 0.2:
         (folder / "gone.jsonl").symlink_to(folder / "nowhere.jsonl")
 
