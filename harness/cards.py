@@ -1,13 +1,15 @@
 """Cards: a task is a YAML file beside its package; it is read when somebody asks for it."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import registry
 from harness.errors import PluginError, complaint, suggestion
+from harness.values import check_plain, read_yaml, shortened
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -54,18 +56,17 @@ def load_task(path: Path) -> "Task":
 
 def read_card(path: Path) -> "TaskCard":
     """Read and validate a card; raises `PluginError` naming the file and the field."""
-    import yaml
     from pydantic import ValidationError
 
     from harness.schema import TaskCard
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        raw = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PluginError(f"{_place(path)}: cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PluginError(f"{_place(path)}: no YAML: {' '.join(str(error).split())}.") from None
+    except ValueError as error:
+        raise PluginError(f"{_place(path)}: not YAML: {error}.") from None
+    check_plain(raw, _place(path), PluginError)
     if not isinstance(raw, dict):
         raise PluginError(f"{_place(path)}: a card is a mapping, not a {type(raw).__name__}.")
     try:
@@ -97,7 +98,38 @@ def resolve(reference: str, place: str) -> Any:
             raise ValueError("it is not in a package that registers plugins of harness")
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise PluginError(f"{place} is '{reference}': {error}.") from error
+        raise PluginError(f"{place} is '{shortened(reference)}': {error}.") from error
+
+
+def check_placeholders(text: str, known: Sequence[str], where: str) -> None:
+    """Raise `PluginError` where a text of a card has placeholders that are never filled.
+
+    Args:
+        known: names of the fields that are: `question` for `{question}`.
+        where: card and field, for the message: `task 'pope': prompt`.
+    """
+    holds = f"It may hold {', '.join(f'{{{name}}}' for name in known)}; write {{{{ for a brace."
+    try:
+        parts = list(Formatter().parse(text))
+    except ValueError as error:
+        raise PluginError(f"{where}: {error} in {shortened(repr(text))}. {holds}") from None
+    for _, name, spec, conversion in parts:
+        if name is None:
+            continue
+        if name not in known:
+            raise PluginError(f"{where}: no field '{name}'. {suggestion(name, known)}{holds}")
+        if spec or conversion:
+            raise PluginError(f"{where}: '{name}' has a format or conversion of its own. {holds}")
+
+
+def checked_function(card: "TaskCard", option: str, reference: str) -> Any:
+    """Return the function that an option names as `module:function`; raises `PluginError` naming
+    the card and the option."""
+    place = f"task '{card.name}': option '{option}'"
+    found = resolve(reference, place)
+    if not callable(found):
+        raise PluginError(f"{place}: '{shortened(reference)}' is not a function.")
+    return found
 
 
 def checked_options(options: type[Model], card: "TaskCard") -> Model:

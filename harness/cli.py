@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from harness import registry
 from harness.engine_commands import engine_commands
-from harness.errors import HarnessError, suggestion
+from harness.errors import HarnessError, one_line, suggestion
 from harness.pairs import pairs
 from harness.plugin_commands import AsJson, build_model, list_plugins, show_plugin
 
@@ -294,5 +294,5 @@ def _fail(message: str, status: int = 2) -> None:
     if not _main_process():
         # Where the first process fails as well, it speaks for all: torchrun then ends the others.
         time.sleep(PATIENCE)
-    print(f"harness: {' '.join(message.split())}", file=sys.stderr)
+    print(f"harness: {one_line(message)}", file=sys.stderr)
     sys.exit(status)

@@ -1,5 +1,6 @@
 """Two states of the leaderboards -> what became better or worse, tested item by item."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -109,7 +110,7 @@ def load(source: str | Path, leaderboards: Path = Path("leaderboards")) -> Board
     A name that is both a path and a revision is refused; a `Path` is never a revision.
     """
     path = Path(source)
-    if path.exists():
+    if os.path.exists(path):  # unlike Path.exists, False for overlong names
         plain = isinstance(source, str) and not source.startswith((".", "/"))
         if plain and revisions.is_revision(str(source), leaderboards):
             raise HarnessError(

@@ -1,17 +1,16 @@
 """Reading a run's config: a YAML file, the command line, Python, all with the same names."""
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from harness.errors import HarnessError, suggestion
+from harness.errors import HarnessError, complaint, suggestion
 from harness.schema import RunConfig
+from harness.values import check_plain, read_yaml, shortened
 
 POWER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 """Numbers such as 1e-4, which are texts to YAML 1.1."""
@@ -24,6 +23,15 @@ def run_config(given: Mapping[str, Any], file: Path | None = None) -> RunConfig:
         HarnessError: naming the file or option, the field and what it takes.
     """
     said = _read(file) if file else {}
+    place = f"{file}: " if file else ""
+    for field in {**said, **given}:
+        if field not in RunConfig.model_fields:
+            raise HarnessError(
+                f"{place}no setting '{field}'. {suggestion(field, RunConfig.model_fields)}"
+                f"There are {', '.join(RunConfig.model_fields)}."
+            )
+    for field, value in given.items():
+        check_plain(value, field)
     values = {**said, **given}
     for field in ("set", "option", "source", "judge_option"):
         if isinstance(values.get(field), Mapping) and isinstance(said.get(field), Mapping):
@@ -31,18 +39,9 @@ def run_config(given: Mapping[str, Any], file: Path | None = None) -> RunConfig:
     if isinstance(values.get("option"), Mapping):
         values["option"] = {key: _said(value) for key, value in flat(values["option"]).items()}
     if isinstance(values.get("judge_option"), Mapping):
-        given_judge = values["judge_option"]
-        values["judge_option"] = {key: read_value(value) for key, value in given_judge.items()}
+        values["judge_option"] = _read_values("judge_option", values["judge_option"])
     if isinstance(values.get("set"), Mapping):
-        values["set"] = {key: read_value(value) for key, value in flat(values["set"]).items()}
-        _check_finite(values["set"])
-    place = f"{file}: " if file else ""
-    for field in values:
-        if field not in RunConfig.model_fields:
-            raise HarnessError(
-                f"{place}no setting '{field}'. {suggestion(field, RunConfig.model_fields)}"
-                f"There are {', '.join(RunConfig.model_fields)}."
-            )
+        values["set"] = _read_values("set", flat(values["set"]))
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
@@ -50,38 +49,44 @@ def run_config(given: Mapping[str, Any], file: Path | None = None) -> RunConfig:
         field = ".".join(map(str, first["loc"]))
         if first["type"] == "missing":
             raise HarnessError(f"{place}'{field}' is missing: give --{field}.") from None
-        raise HarnessError(f"{place}{field}: {first['msg']} (got {first['input']!r}).") from None
+        got = shortened(repr(first["input"]))
+        raise HarnessError(f"{place}{field}: {complaint(first)} (got {got}).") from None
 
 
-def _check_finite(settings: Mapping[str, Any]) -> None:
-    for key, value in settings.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise HarnessError(f"set {key}: {value} is not a finite number.")
+def _read_values(field: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with those of the command line read, all of them plain."""
+    found = {key: read_value(value) for key, value in settings.items()}
+    for key, value in found.items():
+        check_plain(value, f"{field} {key}")
+    return found
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise HarnessError(f"{file}: no such config file.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(f"{file}: cannot be read ({error}).") from None
-    except yaml.YAMLError as error:
-        raise HarnessError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise HarnessError(f"{file}: not YAML: {error}.") from None
+    check_plain(values, str(file))
     if not isinstance(values, dict):
-        raise HarnessError(f"{file}: a config is a mapping of settings, not {values!r:.40}.")
+        got = shortened(repr(values))
+        raise HarnessError(f"{file}: a config is a mapping of settings, not {got}.")
     return values
 
 
 def read_value(value: Any) -> Any:
-    """A value of the command line as YAML reads it; a file's values are already read."""
+    """Return a value of the command line as YAML reads it, or the text itself where it is not YAML;
+    a file's values are already read."""
     if not isinstance(value, str):
         return value
     if POWER.fullmatch(value):
         return float(value)
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
+        return read_yaml(value)
+    except ValueError:
         return value
 
 

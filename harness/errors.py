@@ -17,6 +17,18 @@ class PluginError(HarnessError):
     """A plugin that cannot be found or loaded."""
 
 
+LONGEST = 600
+"""Characters of a message on the terminal; of a longer one the middle is left out."""
+
+
+def one_line(message: str) -> str:
+    """Return a message as one printable line: control characters escaped, a long one shortened."""
+    line = " ".join(message.split())
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 3 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 def complaint(problem: Mapping[str, Any]) -> str:
     """What one of pydantic's errors says, a validator's own words as they are; no period."""
     return str(problem["msg"]).removeprefix("Value error, ").rstrip(".")

@@ -243,7 +243,7 @@ def read_lines_tolerant(path: Path) -> list[Any]:
     for number, line in enumerate(complete_lines(path), start=1):
         try:
             values.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError(
                 f"{path} line {number}: not JSON. Delete the file to have it made again."
             ) from None

@@ -94,7 +94,8 @@ def _hash(entries: Iterable[Any]) -> str:
             return value
         if is_missing(value):
             return None
-        return value if isinstance(value, int | float) and isfinite(value) else str(value)
+        whole = isinstance(value, int)  # of any size
+        return value if whole or (isinstance(value, float) and isfinite(value)) else str(value)
 
     total = hashlib.sha256()
     for entry in entries:

@@ -126,7 +126,7 @@ def parse(text: str, name: str) -> Board:
         )
     try:
         value = json.loads(text, object_pairs_hook=_unique)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HarnessError(f"{name}: not JSON ({error}). Restore the file from git.") from None
     _check_frame(value, name)
     board = Board(value["task"], value["lab"])

@@ -4,6 +4,7 @@ from functools import cache
 
 from harness import registry
 from harness.dataset import Dataset
+from harness.errors import DataError, suggestion
 
 
 def open_data(name: str, revision: str | None = None) -> Dataset:
@@ -11,6 +12,11 @@ def open_data(name: str, revision: str | None = None) -> Dataset:
     if registry.registered("datasets", name):
         dataset: Dataset = registry.load("datasets", name)
         return dataset
+    if name.startswith("lab/"):
+        raise DataError(
+            f"no dataset '{name}'. {suggestion(name, registry.names('datasets'))}"
+            "`harness list datasets` shows all."
+        )
     from harness.sources import open_dataset
 
     return open_dataset(name, revision)

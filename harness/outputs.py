@@ -1,5 +1,6 @@
 """Outputs that were made elsewhere, scored as a run scores those of a model."""
 
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ def score_outputs(
     Returns:
         An entry per system.
     """
-    if not file.exists():
+    if not os.path.exists(file):
         raise DataError(f"{file}: no such file. {nearest_file(file)}".rstrip())
     scored = scored_task(config.tasks[0], config)
     store = Store(config.runs / "store")

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -171,7 +172,7 @@ def language_files(prefix: Path) -> dict[str, Path]:
         DataError: where there is a file of one language alone.
     """
     found = {}
-    for path in sorted(prefix.parent.iterdir()) if prefix.parent.is_dir() else ():
+    for path in sorted(prefix.parent.iterdir()) if os.path.isdir(prefix.parent) else ():
         code = path.name.removeprefix(f"{prefix.name}.").removesuffix(".gz")
         match = _CODE.fullmatch(code)
         if path.name != code and match and match["language"].lower() not in NO_LANGUAGES:

@@ -13,6 +13,7 @@ from harness.files import recorded_name
 from harness.judges import Judge, open_judge
 from harness.method import Method
 from harness.opening import dataset_fingerprint, open_data
+from harness.plan_checks import check_generation, check_metrics, check_names
 from harness.schema import RunConfig, Source, TaskCard, TaskRef, digest
 from harness.task import Item, Task, TaskGroup
 
@@ -60,7 +61,10 @@ def make_plan(config: RunConfig) -> Plan:
     overrides = flat(config.set)
     check_overrides(overrides, classes)
     arms = [make_arm(name, classes[name], config, model, overrides) for name in names]
-    return Plan(config, arms, [_scored(task, config) for task in tasks.values()])
+    check_generation(arms, list(tasks.values()))
+    scored = [_scored(task, config) for task in tasks.values()]
+    check_names(arms, open_data)
+    return Plan(config, arms, scored)
 
 
 def task_names(config: RunConfig) -> list[str]:
@@ -99,6 +103,8 @@ def _options(config: RunConfig, tasks: Sequence[str]) -> dict[str, dict[str, Any
 def task_with(name: str, options: Mapping[str, Any]) -> Task:
     """The task of a name, with changed options; a text stays one where the card has a text."""
     task = registry.load("tasks", name)
+    if inspect.isfunction(task):
+        raise HarnessError(f"task '{name}' is a collection: name one of its tasks, {name}/NAME.")
     if not isinstance(task, Task):
         raise HarnessError(
             f"task '{name}': '{registry.find('tasks', name).value}' is not a harness.task.Task."
@@ -180,6 +186,7 @@ def _scored(task: Task, config: RunConfig) -> Scored:
     if config.split == "dev" and split is None:
         raise HarnessError(f"task '{card.name}' has no dev split in '{source.dataset}'.")
     items = read_items(task, data, split, config.limit)
+    check_metrics(task, items)
     asked = fingerprint(items)
     plain = registry.load("tasks", card.name).card.options
     judge = _judge(card, config)

@@ -19,12 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from harness.dataset import Row
 from harness.errors import DataError, suggestion
 from harness.schema import Strict
+from harness.values import check_plain, read_yaml, shortened
 
 
 class Patterns(Strict):
@@ -105,11 +105,12 @@ def expression(text: str, where: str) -> Expression:
 def read_recipe(path: Path) -> Recipe:
     """Read and check a mixture's file; raises `DataError` naming file, part and setting."""
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        said = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}).") from None
-    except yaml.YAMLError as error:
-        raise DataError(f"{path.name}: no YAML: {' '.join(str(error).split())}.") from None
+    except ValueError as error:
+        raise DataError(f"{path.name}: not YAML: {error}.") from None
+    check_plain(said, path.name, DataError)
     if not isinstance(said, dict):
         raise DataError(f"{path.name}: a mixture is a mapping with `parts`.")
     try:
@@ -133,4 +134,4 @@ def _problem(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{place}: '{field}' is missing"
     where = f": {field}" if field else ""
-    return f"{place}{where}: {problem['msg']} (got {problem['input']!r:.40})"
+    return f"{place}{where}: {problem['msg']} (got {shortened(repr(problem['input']))})"

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -226,13 +227,17 @@ class Embedded(NamedTuple):
     row: int
 
     def read(self) -> Any:
-        """The cell: bytes, or the hub's {bytes, path}."""
-        return _cells(self.path, self.column, self.group)[self.row].as_py()
+        """The cell: bytes, or the hub's {bytes, path}; raises `DataError` for a damaged one."""
+        _, failures = _pyarrow(self.path)
+        try:
+            return _cells(self.path, self.column, self.group)[self.row].as_py()
+        except failures as error:
+            raise _damaged(self.path, error) from None
 
 
 def _parquet(path: Path) -> Iterator[Record]:
     """Rows whose pictures stay in the file until they are read."""
-    parquet, failure = _pyarrow(path)
+    parquet, failures = _pyarrow(path)
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
@@ -246,9 +251,13 @@ def _parquet(path: Path) -> Iterator[Record]:
                     if "image" in names:
                         fields["image"] = Embedded(path, "image", group, position)
                     yield Record(f"{path.name} row {number}", fields)
-    except failure as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path.name}: cannot be read as parquet ({reason}).") from None
+    except failures as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())[:200]
+    return DataError(f"{path.name}: cannot be read as parquet ({reason}).")
 
 
 @lru_cache(maxsize=2)
@@ -258,7 +267,8 @@ def _cells(path: Path, column: str, group: int) -> Any:
         return file.read_row_group(group, [column]).column(0)
 
 
-def _pyarrow(path: Path) -> tuple[Any, type[Exception]]:
+def _pyarrow(path: Path) -> tuple[Any, tuple[type[Exception], ...]]:
+    """The reader, and what it raises for files that are damaged."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -266,7 +276,8 @@ def _pyarrow(path: Path) -> tuple[Any, type[Exception]]:
         raise HarnessError(
             f"{path.name}: parquet needs pyarrow: pip install 'harness[hub]'."
         ) from None
-    return pyarrow.parquet, pyarrow.ArrowException
+    kinds = (pyarrow.ArrowException, OSError, ValueError, IndexError, KeyError, OverflowError)
+    return pyarrow.parquet, kinds
 
 
 def require_text(row: Mapping[str, Any], place: str, *names: str) -> str:
@@ -281,5 +292,5 @@ def require_text(row: Mapping[str, Any], place: str, *names: str) -> str:
 def nearest_file(path: Path) -> str:
     """`Did you mean ...?` among the data files beside a path that does not exist."""
     folder = path.parent
-    beside: Sequence[Path] = sorted(folder.iterdir()) if folder.is_dir() else []
+    beside: Sequence[Path] = sorted(folder.iterdir()) if os.path.isdir(folder) else []
     return suggestion(path.name, [p.name for p in beside if p.is_dir() or kind_of(p) in SUFFIXES])

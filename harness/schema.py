@@ -39,6 +39,8 @@ def _seeds(value: Any) -> Any:
         except ValueError:
             raise ValueError("give a number of seeds (5) or seeds by comma (1,3 or 4,)") from None
     if isinstance(value, int) and not isinstance(value, bool):
+        if value > MOST_SEEDS:
+            raise ValueError(f"at most {MOST_SEEDS:,} seeds")
         return list(range(value))
     return _once(value)
 
@@ -50,9 +52,12 @@ def _once(value: Any) -> Any:
     return value
 
 
+MOST_SEEDS = 10_000
+"""Seeds of one run: a list of more is a slip of the finger."""
+
 Names = Annotated[list[str], BeforeValidator(_names)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = Annotated[list[Seed], BeforeValidator(_seeds), Field(min_length=1)]
+Seeds = Annotated[list[Seed], BeforeValidator(_seeds), Field(min_length=1, max_length=MOST_SEEDS)]
 
 
 class Strict(BaseModel):
@@ -92,7 +97,7 @@ class RunConfig(Strict):
     """Who judges the answers of tasks that are judged, instead of the card's judge."""
     judge_option: dict[str, Any] = Field({}, exclude_if=lambda value: not value)
     """Settings of the judge by name: `model`."""
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(None, ge=1, lt=2**63)
     """Score only the first items of each task."""
     runs: Path = Path("runs")
     """Where runs' folders and the cache live."""

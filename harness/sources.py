@@ -1,5 +1,6 @@
 """Datasets from files, folders and the hub, with their pictures found but not yet read."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -41,8 +42,8 @@ def open_dataset(spec: str, revision: str | None = None) -> Dataset:
     Raises:
         DataError: where there is no such file or folder and it is no hub name either.
     """
-    path = Path(spec).expanduser()
-    if path.exists():
+    path = Path(os.path.expanduser(spec))
+    if os.path.exists(path):  # unlike Path.exists, False for overlong names
         if revision is not None:
             raise DataError(f"{spec}: a revision is for hub names, and this is a local path.")
         if path.suffix.lower() in MIXTURES:

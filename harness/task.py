@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from harness.dataset import Dataset, Row
-from harness.errors import HarnessError
+from harness.errors import HarnessError, PluginError
 from harness.schema import CorpusTest, Metric, TaskCard
 
 if TYPE_CHECKING:
@@ -62,11 +62,19 @@ class Task(ABC):
     role: ClassVar[str]
     """What the scored model must be able to do; see `harness.models.ROLES`."""
 
+    rules: ClassVar[tuple[str, ...]] = ()
+    """Names that a card's `rule` may have; any where the format says none."""
+
     chunk: ClassVar[int | None] = 256
     """Items that `predict` takes at once, saved together; None: all (a task that ranks)."""
 
     def __init__(self, card: TaskCard) -> None:
         self.card = card
+        if card.rule is not None and self.rules and card.rule not in self.rules:
+            raise PluginError(
+                f"task '{card.name}': rule '{card.rule}' is not one of its format's: "
+                f"{', '.join(self.rules)}."
+            )
 
     def identity(self) -> str:
         """Hash of what decides the scores: entries with another one are not compared."""
@@ -112,6 +120,26 @@ class Task(ABC):
             Prediction(item.id, tuple(next(outputs) for _ in group))
             for item, group in zip(items, requests, strict=True)
         ]
+
+    def generation_problem(self, settings: Mapping[str, Any]) -> str:
+        """Return what is wrong with generation settings of a card or method; empty if nothing is.
+
+        By default they are those of the role's call; a task whose `predict` takes others
+        overrides this.
+        """
+        from harness.models.generation_settings import BY_ROLE, problem
+
+        return problem(BY_ROLE[self.role], settings)
+
+    def metric_names(self, item: Item) -> Sequence[str]:
+        """Return the names of the per-item metrics: those of an empty answer to an item.
+
+        A task whose predictions need more than their texts overrides this.
+        """
+        empty = Prediction(item.id, ("",) * len(self.requests(item)))
+        failed = {"decision": None, "reason": "", "text": ""}
+        verdicts = [failed for _ in self.cases(item, empty)]
+        return list(self.score(item, Prediction(item.id, empty.outputs, {"verdicts": verdicts})))
 
     def aggregate(
         self, items: Sequence[Item], predictions: Sequence[Prediction], scores: Sequence[Score]

@@ -139,10 +139,13 @@ def _json(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
     except json.JSONDecodeError as error:
         place = f"{path.name} line {error.lineno}"
-        raise DataError(f"{place}: no valid JSON ({error.msg}).") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        reason = "no UTF-8" if isinstance(error, UnicodeDecodeError) else "nested too deep"
-        raise DataError(f"{path.name}: cannot be read ({reason}).") from None
+        raise DataError(f"{place}: invalid JSON ({error.msg}).") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path.name}: cannot be read (not UTF-8).") from None
+    except RecursionError:
+        raise DataError(f"{path.name}: cannot be read (nested too deep).") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise DataError(f"{path.name}: invalid JSON ({error}).") from None
 
 
 def _task(pairs: Any, place: str) -> tuple[Template, ...]:

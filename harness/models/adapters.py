@@ -36,12 +36,16 @@ class Adapter(ABC):
         """What the marking file says, which names a base model."""
         path = folder / self.marker
         try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
+            settings = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
             if isinstance(settings[self.base], str):
                 return dict(settings)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass
         raise HarnessError(f"{path}: names no base model: get the adapter again.")
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 class PeftAdapter(Adapter):

@@ -1,6 +1,7 @@
 """From a model's name to a model in memory: embedded, local folder, or hub name."""
 
 import importlib
+import os
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -18,6 +19,8 @@ from harness.schema import digest
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
 MERGING = 2
 """Version of how adapters are merged, part of the key of what is kept merged."""
+NOT_ON_HUB = (".", "/", "~", "lab/")
+"""What the name of a folder or an embedded model begins with."""
 OPEN_CLIP = "open_clip_config.json"
 """What marks a folder of open_clip's, where transformers' own is not there too."""
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -45,20 +48,26 @@ def resolve(name: str) -> Path:
         if not any(model.folder.glob("*.safetensors")):
             raise HarnessError(f"model '{name}' has no weights: `harness build {name}` makes them.")
         return model.folder
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(name))
+    if os.path.isdir(folder):  # unlike Path.is_dir, False for overlong names
         if not ((folder / "config.json").exists() or is_adapter(folder) or is_open_clip(folder)):
             raise HarnessError(
                 f"{folder}: no model: neither config.json nor {adapters.PEFT} is there."
             )
         return folder
-    if name.count("/") != 1 or name.startswith((".", "/", "~", "lab/")):
+    if not on_hub(name):
         raise HarnessError(
             f"no model '{name}': no such folder, and not embedded. "
             f"{suggestion(name, registry.names('models'))}"
             "`harness list models` shows the embedded ones."
         )
     return _download(name)
+
+
+def on_hub(name: str) -> bool:
+    """Whether only the hub can have a model of that name."""
+    local = registry.registered("models", name) or os.path.isdir(os.path.expanduser(name))
+    return not local and name.count("/") == 1 and not name.startswith(NOT_ON_HUB)
 
 
 def _download(name: str) -> Path:

@@ -61,6 +61,8 @@ def open_picture(picture: Picture) -> Image.Image:
     """
     if isinstance(picture, Image.Image):
         return picture.convert("RGB")
+    if not isinstance(picture, str | Path | bytes | StoredPicture):
+        raise DataError(f"{picture!r:.60} is a {type(picture).__name__}, not a picture.")
     place = str(picture)
     if isinstance(picture, bytes | StoredPicture):
         place = getattr(picture, "place", EncodedPicture.place)

@@ -6,12 +6,25 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from harness import registry
+from harness.dataset import Dataset
+from harness.engines import Engine
+from harness.errors import PluginError
+from harness.judges import Judge
+from harness.method import Method
+from harness.models.embedded import EmbeddedModel
 from harness.registry import Plugin
+from harness.task import Task, TaskGroup
 
 
 def show_text(plugin: Plugin) -> str:
-    """A plugin's card: what it is, where it comes from, what can be set."""
+    """A plugin's card: what it is, where it comes from, what can be set.
+
+    Raises:
+        PluginError: what is registered is not a plugin of its kind.
+    """
     loaded = plugin.load()
+    _check_kind(plugin, loaded)
     origin = f"{plugin.distribution} {plugin.version}, {plugin.value}"
     head = f"{plugin.name} ({plugin.kind[:-1]}, {origin})"
     body = {
@@ -23,6 +36,32 @@ def show_text(plugin: Plugin) -> str:
         "judges": _judge,
     }
     return f"{head}\n{body[plugin.kind](loaded)}".rstrip()
+
+
+def _check_kind(plugin: Plugin, loaded: Any) -> None:
+    """Raise `PluginError` where a registered object is of another type than its kind has."""
+    types: dict[str, tuple[type, ...]] = {
+        "methods": (Method,),
+        "tasks": (Task, TaskGroup),
+        "datasets": (Dataset,),
+        "models": (EmbeddedModel,),
+        "engines": (Engine,),
+        "judges": (Judge,),
+    }
+    wanted = types[plugin.kind]
+    classes = plugin.kind in ("methods", "judges")
+    collection = plugin.kind in registry.COLLECTED and inspect.isfunction(loaded)
+    fits = (
+        inspect.isclass(loaded) and issubclass(loaded, wanted)
+        if classes
+        else isinstance(loaded, wanted)
+    )
+    if not (fits or collection):
+        name = " or ".join(f"{each.__module__}.{each.__qualname__}" for each in wanted)
+        raise PluginError(
+            f"{plugin.kind[:-1]} '{plugin.name}' of {plugin.distribution} {plugin.version}: "
+            f"'{plugin.value}' is not {'a subclass' if classes else 'an instance'} of {name}."
+        )
 
 
 def _method(cls: Any) -> str:
@@ -55,6 +94,12 @@ def _values(section: BaseModel, indent: str) -> list[str]:
 
 
 def _task(task: Any) -> str:
+    if isinstance(task, TaskGroup):
+        members = {profile: list(names) for profile, names in task.members.items()}
+        return f"{task.summary}\n\nmembers by profile:\n{_yaml(members)}"
+    if inspect.isfunction(task):  # a collection, see `registry.COLLECTED`
+        summary = (inspect.getdoc(task) or "").partition("\n")[0]
+        return f"{summary}\n\na collection of tasks: `harness show NAME/MEMBER` shows one"
     card = task.card.model_dump(exclude_defaults=True)
     return f"{inspect.getdoc(type(task)) or ''}\n\nrole: {task.role}\n{_yaml(card)}"
 

@@ -7,11 +7,13 @@ from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.cards import checked_options, resolve
+from harness.cards import checked_function, checked_options
 from harness.dataset import Dataset, Row
 from harness.errors import DataError, HarnessError
 from harness.hub import HubDataset
-from harness.schema import Metric, TaskCard, digest
+from harness.models.batches import with_room
+from harness.models.generation_settings import problem
+from harness.schema import Metric, Strict, TaskCard, digest
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.flan import answers, lm_eval_files
 from tasks.flan.answers import Result
@@ -36,6 +38,21 @@ class Options(BaseModel):
     """File of the ids of the rows that are scored, a line each or JSON; None: all rows are."""
     run_code: bool = False
     """Whether programs that the model writes may be run, where the task does that."""
+
+
+class Generation(Strict, strict=True, allow_inf_nan=False):
+    """What changes the answers that lm-eval's task files ask for."""
+
+    until: list[str] = []
+    max_gen_toks: int = Field(256, ge=1)
+    max_new_tokens: int = Field(256, ge=1)
+    do_sample: bool = False
+    temperature: float = Field(0.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(50, ge=0)
+    num_beams: int = Field(1, ge=1)
+    repetition_penalty: float = Field(1.0, gt=0)
+    no_repeat_ngram_size: int = Field(0, ge=0)
 
 
 class Question(NamedTuple):
@@ -69,8 +86,8 @@ class LmEval(Task):
         lm_eval_files.compile_templates_once()
         self._check_code()
         leaves = lm_eval_files.leaves(self.options.task)
-        place = f"task '{self.card.name}': option 'rows'"
-        prepare = resolve(self.options.rows, place) if self.options.rows else None
+        rows_by = self.options.rows
+        prepare = checked_function(self.card, "rows", rows_by) if rows_by else None
         ids = read_ids(self.options.ids)
         names = [str(config.get("dataset_name") or "") for config in leaves]
         rows = Rows(data, prepare, ids)
@@ -163,6 +180,12 @@ class LmEval(Task):
                 found[name] = Ratio(share.numerator * weight, share.denominator * weight)
         return found
 
+    def metric_names(self, item: Item) -> Sequence[str]:
+        return sorted(self._shared())
+
+    def generation_problem(self, settings: Mapping[str, Any]) -> str:
+        return problem(Generation, settings)
+
     def aggregate(
         self, items: Sequence[Item], predictions: Sequence[Prediction], scores: Sequence[Score]
     ) -> dict[str, Metric]:
@@ -191,8 +214,10 @@ class LmEval(Task):
 
     def _elsewhere(self) -> set[str]:
         """Metrics of all tasks of a group that are ratios of sums."""
-        if len(self._tasks) == 1:
-            return set()
+        return set() if len(self._tasks) == 1 else self._shared()
+
+    def _shared(self) -> set[str]:
+        """Metrics of the tasks read that are ratios of sums."""
         return {
             answers.called(each.task, metric, chain.name)
             for each in self._tasks.values()

@@ -3,15 +3,17 @@
 import string
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
-from harness.cards import resolve
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.cards import check_placeholders, checked_function, checked_options
 from harness.dataset import Row
-from harness.errors import DataError, suggestion
+from harness.errors import DataError, PluginError, suggestion
 from harness.models.pictures import Picture, picture_key
 from harness.models.prompts import VisionPrompt
 from harness.records import is_missing, require
+from harness.schema import TaskCard
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.multimodal import coco, score
 from tasks.multimodal.judges import Judgement
@@ -24,10 +26,46 @@ ROTATION = 1_000_000
 """Rotation k of question i has index i + k * ROTATION in VLMEvalKit's files."""
 
 
+class NoOptions(BaseModel):
+    """Of a format that takes no options."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ChoiceOptions(NoOptions):
+    """Of multiple choice."""
+
+    chinese: str = ""
+    """The prompt where the question or an option is Chinese; empty: the same as for others."""
+
+
+class DescribeOptions(NoOptions):
+    """Of descriptions."""
+
+    question: str = Field(min_length=1)
+    """What is asked where a row has no question of its own."""
+    judges: dict[str, str] = Field(min_length=1)
+    """Field of a row that holds the truth -> what judges an answer by it, `module:function`."""
+
+
 class Format(Task):
     """What the formats share: one picture per item, and rows that give none, one or more items."""
 
     role = "vision-language"
+    fields: tuple[str, ...] = ("question",)
+    """What the card's prompt may hold."""
+    asks = True
+    """Whether the prompt must hold the question."""
+    Options: type[BaseModel] | None = NoOptions
+
+    def __init__(self, card: TaskCard) -> None:
+        super().__init__(card)
+        if self.Options is not None:
+            checked_options(self.Options, card)
+        where = f"task '{card.name}': prompt"
+        check_placeholders(card.prompt, self.fields, where)
+        if self.asks and "{question}" not in card.prompt:
+            raise PluginError(f"{where}: has no {{question}}: all items would be asked the same.")
 
     def item(self, row: Row, place: str) -> Item:
         """The row's first item, for rows that give one at least."""
@@ -50,6 +88,8 @@ class YesNo(Format):
     (`random,popular`, in VLMEvalKit's file) is an item of each. An id has its category or file
     name before it, since POPE counts from 1 in every category.
     """
+
+    rules = ("vlmeval-yes-no",)
 
     def items(self, row: Row, place: str) -> Sequence[Item]:
         number = require(row, place, "question_id", "index", "id")
@@ -98,6 +138,15 @@ class Choice(Format):
     `options` by letter, answer (a letter) and category. Options without text are left out. The
     rotations are made here, so rows that are rotations already give no item.
     """
+
+    rules = ("vlmeval-option-letter-or-text",)
+    fields = ("question", "options")
+    Options = ChoiceOptions
+
+    def __init__(self, card: TaskCard) -> None:
+        super().__init__(card)
+        chinese = card.options.get("chinese") or ""
+        check_placeholders(chinese, self.fields, f"task '{card.name}': option 'chinese'")
 
     def items(self, row: Row, place: str) -> Sequence[Item]:
         number = require(row, place, "index", "id")
@@ -155,6 +204,17 @@ class Describe(Format):
     one of the fields that the card's `judges` name, each with the function that judges by it.
     """
 
+    rules = ("facts by grammar, objects by name",)
+    asks = False  # a card may ask all the same: to describe
+    Options = DescribeOptions
+
+    def __init__(self, card: TaskCard) -> None:
+        super().__init__(card)
+        self._judges: dict[str, Callable[[Any, str], Judgement]] = {
+            kind: checked_function(card, f"judges.{kind}", reference)
+            for kind, reference in card.options["judges"].items()
+        }
+
     def items(self, row: Row, place: str) -> Sequence[Item]:
         number = require(row, place, "id", "image_id")
         judges = self.card.options["judges"]
@@ -178,7 +238,7 @@ class Describe(Format):
         """An answer without a sentence counts as one wrong sentence: silence is no virtue."""
         (output,) = prediction.outputs
         ((kind, truth),) = item.reference.items()
-        found = self._judge(kind)(truth, output)
+        found = self._judges[kind](truth, output)
         empty = int(found.sentences == 0)
         sentences = found.sentences or 1
         return {
@@ -188,23 +248,15 @@ class Describe(Format):
             "unparsed": Ratio(found.unparsed + empty, sentences),
         }
 
-    def _judge(self, kind: str) -> Callable[[Any, str], Judgement]:
-        place = f"task '{self.card.name}': option 'judges.{kind}'"
-        judge: Callable[[Any, str], Judgement] = _resolve(self.card.options["judges"][kind], place)
-        return judge
-
     def _truth(self, kind: str, truth: Any, place: str) -> Any:
         """What is known of a picture, once its judge can read it."""
         if kind == "objects":
             truth = _categories(truth, place)
         try:
-            self._judge(kind)(truth, "")
+            self._judges[kind](truth, "")
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{place}: '{kind}' cannot be read ({error!r}).") from None
         return truth
-
-
-_resolve = cache(resolve)
 
 
 def _text(row: Row, place: str, *names: str) -> str:

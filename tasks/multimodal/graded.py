@@ -26,6 +26,8 @@ OUTSIDE = Ratio(0, 0)
 class Graded(Format):
     """What both formats share: one question on a picture, and grades of answers to it."""
 
+    Options = None  # each checks its own
+
     def requests(self, item: Item) -> Sequence[VisionPrompt]:
         return [self.asked(item, question=item.inputs["question"])]
 

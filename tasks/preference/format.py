@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
-from harness.cards import checked_options, resolve
+from harness.cards import checked_function, checked_options
 from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.judges import Case
@@ -15,7 +14,13 @@ from harness.schema import Metric, TaskCard, digest
 from harness.scoring import clusters
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.preference import win_rate
-from tasks.preference.options import WinRateOptions, file_of, without_places
+from tasks.preference.options import (
+    WinRateOptions,
+    check_prompt,
+    file_of,
+    generation_problem,
+    without_places,
+)
 from tasks.preference.responders import answering, check_key
 from tasks.preference.win_rate import OUTSIDE, TIE, Comparison, Judgement
 
@@ -45,6 +50,9 @@ class WinRate(Task):
     def __init__(self, card: TaskCard) -> None:
         super().__init__(card)
         self.options: Any = checked_options(self.Options, card)
+        check_prompt(card)
+        if self.options.kind:
+            self._kind = checked_function(card, "kind", self.options.kind)
 
     def identity(self) -> str:
         return without_places(self.card, baseline="").identity()
@@ -178,9 +186,8 @@ class WinRate(Task):
             found |= {name: Ratio(name == kind) for name in kinds}
         return found
 
-    @cached_property
-    def _kind(self) -> Any:
-        return resolve(self.options.kind, f"task '{self.card.name}': option 'kind'")
+    def generation_problem(self, settings: Mapping[str, Any]) -> str:
+        return generation_problem(settings)
 
     def aggregate(
         self, items: Sequence[Item], predictions: Sequence[Prediction], scores: Sequence[Score]

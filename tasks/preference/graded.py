@@ -1,6 +1,6 @@
 """Answers graded one at a time, from 1 to 10: MT-bench's single-answer grading."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,13 @@ from harness.output_files import matched, outputs_in
 from harness.records import is_missing, require
 from harness.schema import TaskCard
 from harness.task import Item, Prediction, Ratio, Score, Task
-from tasks.preference.options import GradeOptions, file_of, without_places
+from tasks.preference.options import (
+    GradeOptions,
+    check_prompt,
+    file_of,
+    generation_problem,
+    without_places,
+)
 from tasks.preference.responders import answering, check_key
 from tasks.preference.win_rate import OUTSIDE
 
@@ -30,6 +36,7 @@ class SingleAnswer(Task):
     def __init__(self, card: TaskCard) -> None:
         super().__init__(card)
         self.options: GradeOptions = checked_options(GradeOptions, card)
+        check_prompt(card)
 
     def identity(self) -> str:
         return without_places(self.card, references="").identity()
@@ -68,6 +75,9 @@ class SingleAnswer(Task):
                 raise DataError(f"{record.place}: not one answer per turn of item '{item.id}'.")
             given[item.id] = texts
         return [(place, replace(item, reference=given.get(item.id))) for place, item in found]
+
+    def generation_problem(self, settings: Mapping[str, Any]) -> str:
+        return generation_problem(settings)
 
     def requests(self, item: Item) -> Sequence[str]:
         return list(item.inputs["turns"])

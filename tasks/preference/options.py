@@ -1,12 +1,16 @@
 """What a card of the preference family says beside its own fields."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from harness.chat import plain_address, plain_variable
-from harness.errors import DataError
+from harness.errors import DataError, PluginError, complaint
+from harness.models.generation_settings import CausalGeneration, problem
+from harness.models.rewriting import PROMPT, Rewriting
 from harness.records import nearest_file
 from harness.schema import TaskCard
 
@@ -80,12 +84,33 @@ class GradeOptions(AnswerOptions):
     """Categories that are graded beside a reference answer."""
 
 
+def check_prompt(card: TaskCard) -> None:
+    """Raise `PluginError` where a card's text around a prompt does not hold the prompt."""
+    if PROMPT not in card.prompt:
+        raise PluginError(
+            f"task '{card.name}': prompt: has no {PROMPT}: all items would be asked the same."
+        )
+
+
+def generation_problem(settings: Mapping[str, Any]) -> str:
+    """Return what is wrong with generation settings; `rewriting` may be among them."""
+    given = dict(settings)
+    rewriting = given.pop("rewriting", None)
+    if rewriting is not None:
+        try:
+            Rewriting.model_validate(rewriting)
+        except ValidationError as error:
+            first = error.errors()[0]
+            return f"rewriting: {'.'.join(map(str, first['loc']))}: {complaint(first)}."
+    return problem(CausalGeneration, given)
+
+
 def file_of(option: str, name: str) -> Path:
     """The file that an option names; raises `DataError` where it is not there."""
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):
         raise DataError(f"option '{option}': {path}: is a folder, give a file.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"option '{option}': {path}: no such file. {nearest_file(path)}".rstrip())
     return path
 

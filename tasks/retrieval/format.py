@@ -146,6 +146,9 @@ class FullRanking(Task):
             found[f"{name}_median_rank"] = median_rank(places)
         return found | ({"skipped": skipped(items)} if self.options.skip_broken else {})
 
+    def metric_names(self, item: Item) -> Sequence[str]:
+        return list(self.score(item, Prediction(item.id, (), {"ranks": [1]})))
+
     def _view(self, row: Row, place: str) -> Item:
         options = self.options
         title = str(require(row, place, options.title)).strip()

@@ -1,5 +1,6 @@
 """The `recorded` judge: what was judged elsewhere, found by its texts."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,9 +91,9 @@ class Recorded(Judge):
         return Verdict(said.decision, reason, said.text, self._ordered)
 
     def _files(self, setting: str, given: Sequence[str]) -> list[Path]:
-        paths = [Path(name).expanduser() for name in given]
+        paths = [Path(os.path.expanduser(name)) for name in given]
         for path in paths:
-            if not path.is_file():
+            if not os.path.isfile(path):
                 near = nearest_file(path) or "Check the name."
                 raise HarnessError(
                     f"judge '{self.name}': {setting}: no file '{path}'. {near.strip()}"
