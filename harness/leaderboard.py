@@ -65,9 +65,9 @@ def record(root: Path, entry: Entry) -> Literal["added", "changed", "unchanged"]
     entry = Entry.model_validate(_rounded(entry))
     if problem := contradiction(entry):
         raise HarnessError(
-            f"task '{entry.task.name}': the result of '{entry.place}' contradicts itself: {problem}. "
-            "The primary metric and the 'paired' ones are the ratios of their items' shares: the "
-            "task must give another result another name."
+            f"task '{entry.task.name}': the result of '{entry.place}' contradicts itself: "
+            f"{problem}. The primary metric and the 'paired' ones are the ratios of their items' "
+            "shares: the task must give another result another name."
         )
     with lock(root / LOCK):
         remove_leftovers(path)

@@ -147,7 +147,7 @@ def _fix(scored: Scored, given: int, asked: int) -> str:
     return general
 
 
-def _records(file: Path) -> list[Record]:
+def _records(file: Path) -> Sequence[Record]:
     """The records of a file: a line of plain text is one; an empty cell of a table is a text."""
     if kind_of(file) not in SUFFIXES:
         lines = enumerate(read_lines(file), start=1)
