@@ -44,8 +44,8 @@ class Form(ABC):
         """The records in order, each checked; raises `DataError` beginning with its place."""
 
     @abstractmethod
-    def parse(self, numbers: Sequence[int], contents: Sequence[bytes]) -> Iterable[Record]:
-        """Records that `read` gave, from their numbers and contents."""
+    def parse(self, numbers: Sequence[int], contents: bytes) -> Iterable[Record]:
+        """Records that `read` gave one after another, from their numbers and joined contents."""
 
     @abstractmethod
     def place(self, number: int, content: bytes) -> str:
@@ -161,13 +161,11 @@ class Compact(Lazy):
     def _size(self) -> int:
         return len(self._ends)
 
-    def _place(self, index: int) -> str:
-        start = self._ends[index - 1] if index else 0
-        content = bytes(self._contents[start : self._ends[index]])
-        return self._form.place(self._numbers[index], content)
-
     def _records(self, start: int, stop: int) -> Iterable[Record]:
-        ends = self._ends[start:stop]
-        starts = [self._ends[start - 1] if start else 0, *ends[:-1]]
-        contents = [bytes(self._contents[a:b]) for a, b in zip(starts, ends, strict=True)]
-        return self._form.parse(self._numbers[start:stop], contents)
+        return self._form.parse(self._numbers[start:stop], self._bytes(start, stop))
+
+    def _place(self, index: int) -> str:
+        return self._form.place(self._numbers[index], self._bytes(index, index + 1))
+
+    def _bytes(self, start: int, stop: int) -> bytes:
+        return bytes(self._contents[self._ends[start - 1] if start else 0 : self._ends[stop - 1]])

@@ -12,6 +12,7 @@ from harness.reading import CHUNK, LONGEST, TOO_LONG, chunks
 NEAR = 16
 """Characters of a JSON value at whose end it may only be cut off: `\\ud83d\\ude0`, `fals`."""
 BLANK = re.compile(r"[ \t\r\n]*")
+BETWEEN = re.compile(r"[ \t\r\n]*,[ \t\r\n]*")
 
 
 class JsonWindow:
@@ -39,6 +40,10 @@ class JsonWindow:
         if self.at > CHUNK:
             self._before += self.text.count("\n", 0, self.at)
             self.text, self.at = self.text[self.at :], 0
+        between = BETWEEN.match(self.text, self.at)
+        if number and between and between.end() < len(self.text):
+            self.at = between.end()
+            return False
         self._blank()
         if self.text.startswith(mark, self.at):
             self.skip(mark)
@@ -49,13 +54,13 @@ class JsonWindow:
             self.skip(",")
         return False
 
-    def pair(self) -> tuple[str, Any]:
-        """A key and its value."""
+    def key(self) -> str:
+        """The key here, with the mark behind it."""
         key = self.value()
         if not isinstance(key, str):
             self._fail("Expecting property name enclosed in double quotes")
         self.skip(":")
-        return key, self.value()
+        return key
 
     def value(self) -> Any:
         """The JSON value here, all of it read."""

@@ -3,8 +3,9 @@
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
-from io import BytesIO
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,12 @@ class JsonLines(Form):
                 raise DataError(f"{place}: no valid JSON ({brief(error)}).{cut}") from None
             except RecursionError:
                 raise DataError(f"{place}: no valid JSON (nested too deep).") from None
-            yield Raw(number, line.strip(), checked(place, fields, bool(SURROGATE.search(text))))
+            yield Raw(
+                number, line.strip() + b",", checked(place, fields, bool(SURROGATE.search(text)))
+            )
 
-    def parse(self, numbers: Sequence[int], contents: Sequence[bytes]) -> Iterator[Record]:
-        found = json.loads(b"[%b]" % b",".join(contents), parse_constant=constant)
-        return map(Record, map(self.place, numbers), found)
+    def parse(self, numbers: Sequence[int], contents: bytes) -> Iterator[Record]:
+        return map(Record, map(self.place, numbers), _listed(contents))
 
     def place(self, number: int, content: bytes = b"") -> str:
         return f"{self.path.name} line {number}"
@@ -66,15 +68,15 @@ class _JsonWhole(Form):
         number = 0
         while not window.ended(number, self.ends[1]):
             number += 1
-            start = window.at
-            place, fields = self._entry(window, number)
-            text = window.text[start : window.at]
+            place, fields, text = self._entry(window, number)
             if len(text) > LONGEST:
                 raise DataError(f"{place}: is {TOO_LONG}.")
-            yield Raw(number, text.encode(), checked(place, fields, bool(SURROGATE.search(text))))
+            record = checked(place, fields, bool(SURROGATE.search(text)))
+            yield Raw(number, text.encode() + b",", record)
 
-    def _entry(self, window: "JsonWindow", number: int) -> tuple[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _entry(self, window: JsonWindow, number: int) -> tuple[str, Any, str]:
+        """The place of the next entry, its value, and the text that is kept of it."""
 
 
 class JsonList(_JsonWhole):
@@ -82,36 +84,42 @@ class JsonList(_JsonWhole):
 
     ends = "[]"
 
-    def _entry(self, window: "JsonWindow", number: int) -> tuple[str, Any]:
-        return self.place(number), window.value()
+    def _entry(self, window: JsonWindow, number: int) -> tuple[str, Any, str]:
+        start = window.at
+        return self.place(number), window.value(), window.text[start : window.at]
 
     def place(self, number: int, content: bytes = b"") -> str:
         return f"{self.path.name} entry {number}"
 
-    def parse(self, numbers: Sequence[int], contents: Sequence[bytes]) -> Iterator[Record]:
-        found = json.loads(b"[%b]" % b",".join(contents), parse_constant=constant)
-        return map(Record, map(self.place, numbers), found)
+    def parse(self, numbers: Sequence[int], contents: bytes) -> Iterator[Record]:
+        return map(Record, map(self.place, numbers), _listed(contents))
 
 
 class JsonObject(_JsonWhole):
-    """One object whose values are the records, and whose keys their ids."""
+    """One object whose values are the records, and whose keys their ids; each is kept as a pair."""
 
     ends = "{}"
 
-    def _entry(self, window: "JsonWindow", number: int) -> tuple[str, Any]:
-        return self._named(*window.pair())
-
-    def parse(self, numbers: Sequence[int], contents: Sequence[bytes]) -> Iterator[Record]:
-        for content in contents:
-            ((key, fields),) = json.loads(b"{%b}" % content, parse_constant=constant).items()
-            yield Record(*self._named(key, fields))
+    def _entry(self, window: JsonWindow, number: int) -> tuple[str, Any, str]:
+        key = window.key()
+        start = window.at
+        record = self._named(key, window.value())
+        return *record, f"[{json.dumps(key)},{window.text[start : window.at]}]"
 
     def place(self, number: int, content: bytes) -> str:
-        return next(iter(self.parse([number], [content]))).place
+        return next(self.parse([number], content)).place
+
+    def parse(self, numbers: Sequence[int], contents: bytes) -> Iterator[Record]:
+        return (Record(*self._named(*pair)) for pair in _listed(contents))
 
     def _named(self, key: str, fields: Any) -> tuple[str, Any]:
         own = {"id": key, **fields} if isinstance(fields, dict) else fields
         return f"{self.path.name} entry '{key}'", own
+
+
+def _listed(contents: bytes) -> Any:
+    """JSON values with a comma after each."""
+    return json.loads(b"[%b]" % contents[:-1], parse_constant=constant)
 
 
 def checked(place: str, fields: Any, escaped: bool) -> Record:
@@ -176,11 +184,11 @@ class Table(Form):
                 )
             yield Raw(here, b"".join(taken), self._record(here, cells))
 
-    def parse(self, numbers: Sequence[int], contents: Sequence[bytes]) -> Iterator[Record]:
-        lines = (line.decode() for content in contents for line in BytesIO(content))
+    def parse(self, numbers: Sequence[int], contents: bytes) -> Iterator[Record]:
+        lines = StringIO(contents.decode(), newline="\n")
         return map(self._record, numbers, filter(None, self._rows(lines)))
 
-    def _rows(self, lines: Iterator[str]) -> Iterator[list[str]]:
+    def _rows(self, lines: Iterable[str]) -> Iterator[list[str]]:
         return csv.reader(lines, delimiter=self._delimiter, strict=True)
 
     def _lines(self, taken: list[bytes]) -> Iterator[str]:
