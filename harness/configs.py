@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from harness.errors import HarnessError, suggestion
+from harness.reading import read_text
 from harness.schema import RunConfig
 
 POWER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -61,7 +62,7 @@ def _check_finite(settings: Mapping[str, Any]) -> None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = yaml.safe_load(read_text(file))
     except FileNotFoundError:
         raise HarnessError(f"{file}: no such config file.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError, HarnessError
+from harness.reading import check_regular
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -91,7 +92,8 @@ def recorded_name(name: str, content: str | None = None) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, 16 hex digits."""
+    """SHA-256 of a file's bytes, 16 hex digits; raises `HarnessError` where it is no file."""
+    check_regular(path)
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -109,6 +111,8 @@ def hash_files(source: Path | Iterable[Path]) -> str:
     if isinstance(source, Path):
         if not source.is_dir():
             raise HarnessError(f"{source}: no such folder.")
+        for path in source.rglob("*"):
+            check_regular(path)
         named = {
             path.relative_to(source).as_posix(): path
             for path in source.rglob("*")

@@ -31,7 +31,7 @@ class JsonWindow:
         """Step over a mark and the blanks around it."""
         self._blank()
         if not self.text.startswith(mark, self.at):
-            self._fail(f"Expecting '{mark}'")
+            self._fail(f"Expecting '{mark}' delimiter")
         self.at += len(mark)
         self._blank()
 

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from harness.agreement import contradiction
 from harness.errors import HarnessError
 from harness.files import lock, remove_leftovers, write_atomic
+from harness.reading import check_regular
 from harness.schema import SCHEMA_VERSION, Entry
 
 DIGITS = 6
@@ -93,6 +94,7 @@ def dump(board: Board) -> str:
 
 def read(path: Path) -> Board:
     """Read a leaderboard file; raises `HarnessError` naming it."""
+    check_regular(path)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:

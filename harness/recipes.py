@@ -24,6 +24,7 @@ from pydantic import Field, ValidationError
 
 from harness.dataset import Row
 from harness.errors import DataError, suggestion
+from harness.reading import read_text
 from harness.schema import Strict
 
 
@@ -105,7 +106,7 @@ def expression(text: str, where: str) -> Expression:
 def read_recipe(path: Path) -> Recipe:
     """Read and check a mixture's file; raises `DataError` naming file, part and setting."""
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        said = yaml.safe_load(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}).") from None
     except yaml.YAMLError as error:

@@ -14,6 +14,9 @@ from harness.errors import DataError
 from harness.json_window import JsonWindow, brief, constant
 from harness.reading import LONGEST, TOO_LONG, byte_lines, chunks, decoded
 
+LINE_END = 100
+"""Bytes that show whether a line has no more than a bracket, blanks behind it included."""
+
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 HALF = re.compile("[\ud800-\udfff]")
 
@@ -23,7 +26,11 @@ def text_form(path: Path) -> Form:
     kind = Path(path.name.lower().removesuffix(".gz")).suffix
     if kind in (".tsv", ".csv"):
         return Table(path, "\t" if kind == ".tsv" else ",")
-    begin = next((part.lstrip() for part in chunks(path) if part.strip()), b"")
+    begin = b""
+    for part in chunks(path):
+        begin = (begin + part).lstrip()
+        if len(begin) >= LINE_END:
+            break
     if begin.partition(b"\n")[0].strip() == b"{":
         return JsonObject(path)
     return JsonList(path) if begin.startswith(b"[") else JsonLines(path)

@@ -26,6 +26,7 @@ from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from harness.errors import HarnessError
 from harness.models.loading import OPEN_CLIP, open_clip_weights
+from harness.reading import read_text
 
 SHAPE = {"width", "layers", "mlp_ratio"}
 KNOWN = {
@@ -94,7 +95,7 @@ def read(folder: Path) -> tuple[CLIPModel, CLIPProcessor]:
     """
     place = folder / OPEN_CLIP
     try:
-        written = json.loads(place.read_text(encoding="utf-8"))
+        written = json.loads(read_text(place))
         model, pictures = written["model_cfg"], written.get("preprocess_cfg", {})
         vision, text = model["vision_cfg"], model["text_cfg"]
         _check(place, model_cfg=model, vision_cfg=vision, text_cfg=text, preprocess_cfg=pictures)

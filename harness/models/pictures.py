@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.errors import DataError
+from harness.reading import check_regular
 
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 """What Pillow's readers raise for files that are cut off or damaged."""
@@ -61,6 +62,8 @@ def open_picture(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture.convert("RGB")
     place = str(picture)
+    if isinstance(picture, str | Path):
+        check_regular(Path(picture))
     if isinstance(picture, bytes | StoredPicture):
         place = getattr(picture, "place", EncodedPicture.place)
     try:
@@ -104,6 +107,7 @@ def picture_key(picture: Picture) -> str:
     elif isinstance(picture, bytes):
         content = picture
     else:
+        check_regular(Path(picture))
         try:
             content = Path(picture).read_bytes()
         except OSError as error:
