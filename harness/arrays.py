@@ -4,6 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness.errors import DataError, HarnessError
 from harness.models.pictures import StoredPicture
+from harness.reading import LONGEST, TOO_LONG
 from harness.records import Record, kind_of
 
 BLOCK = 4096
@@ -22,6 +24,9 @@ CODE_NAMES = "class_names"
 
 CHUNK_CACHE = 2**26
 """Bytes that HDF5 keeps of an array that is stored in compressed chunks: many pictures in each."""
+
+PACKED = 200
+"""Times that an array of a zip file may have its packed size, where it is long."""
 
 DAMAGED = (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 """What readers of arrays raise for files that are cut off or damaged."""
@@ -75,6 +80,8 @@ def _check(path: Path, arrays: Mapping[str, Any]) -> None:
                 f"{path.name}: '{first}' has {len(arrays[first])} entries and '{name}' "
                 f"{len(array)}: all arrays must be of one length."
             )
+        if prod(array.shape[1:]) * array.dtype.itemsize > LONGEST:
+            raise DataError(f"{path.name}: an entry of '{name}' is {TOO_LONG}.")
         if array.ndim > 2 and not _holds_pictures(array):
             shape = " x ".join(map(str, array.shape[1:]))
             raise DataError(
@@ -131,6 +138,7 @@ def _arrays(path: Path, _: int) -> Mapping[str, Any]:
 
 
 def _npz(path: Path) -> Mapping[str, NDArray[Any]]:
+    _check_packing(path)
     file = np.load(path, allow_pickle=False)
     if isinstance(file, np.ndarray):
         raise ValueError("one array without a name")
@@ -140,6 +148,19 @@ def _npz(path: Path) -> Mapping[str, NDArray[Any]]:
         if not isinstance(array, np.ndarray):
             raise ValueError(f"'{name}' is no array")
     return found
+
+
+def _check_packing(path: Path) -> None:
+    """Raise `DataError` where an array of a zip file is far larger than what it is packed in."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as packed:
+        for member in packed.infolist():
+            if member.file_size > max(PACKED * member.compress_size, LONGEST):
+                raise DataError(
+                    f"{path.name}: '{member.filename}' is {member.compress_size:,} bytes that "
+                    f"unpack to {member.file_size:,}: save its arrays unpacked (numpy.savez)."
+                )
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import registry
 from harness.errors import PluginError, complaint, suggestion
+from harness.reading import read_text
 from harness.values import check_plain, read_yaml, shortened
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def read_card(path: Path) -> "TaskCard":
     from harness.schema import TaskCard
 
     try:
-        raw = read_yaml(path.read_text(encoding="utf-8"))
+        raw = read_yaml(read_text(path))
     except OSError as error:
         raise PluginError(f"{_place(path)}: cannot be read ({error.strerror}).") from None
     except ValueError as error:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.errors import HarnessError, complaint, suggestion
+from harness.reading import read_text
 from harness.schema import RunConfig
 from harness.values import check_plain, read_yaml, shortened
 
@@ -63,7 +64,7 @@ def _read_values(field: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = read_yaml(file.read_text(encoding="utf-8"))
+        values = read_yaml(read_text(file))
     except FileNotFoundError:
         raise HarnessError(f"{file}: no such config file.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError, HarnessError
+from harness.reading import check_regular
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 """Names of files that are being written."""
@@ -139,7 +140,8 @@ def recorded_name(name: str, content: str | None = None) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, 16 hex digits."""
+    """SHA-256 of a file's bytes, 16 hex digits; raises `HarnessError` where it is no file."""
+    check_regular(path)
     try:
         return sha256_file(path)[:16]
     except OSError as error:
@@ -175,6 +177,8 @@ def hash_files(source: Path | Iterable[Path]) -> str:
     if isinstance(source, Path):
         if not source.is_dir():
             raise HarnessError(f"{source}: no such folder.")
+        for path in source.rglob("*"):
+            check_regular(path)
         named = {
             path.relative_to(source).as_posix(): path
             for path in source.rglob("*")

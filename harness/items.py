@@ -14,6 +14,7 @@ from PIL import Image
 from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.models.pictures import StoredPicture, picture_key
+from harness.reading import check_regular
 from harness.records import is_missing
 from harness.schema import canonical_json
 from harness.task import Item, Task
@@ -61,6 +62,8 @@ def check_pictures(dataset: Dataset) -> None:
 
 
 def _check_there(picture: Any, place: str) -> None:
+    if isinstance(picture, Path):
+        check_regular(picture, f"{place}: {picture}")
     if isinstance(picture, Path) and not picture.is_file():
         raise DataError(f"{place}: there is no picture {picture}.")
 

@@ -19,8 +19,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.agreement import contradiction
 from harness.errors import HarnessError
 from harness.files import lock, remove_leftovers, write_atomic
+from harness.reading import check_regular
 from harness.registry import DISTRIBUTION
 from harness.schema import SCHEMA_VERSION, Entry
 
@@ -72,6 +74,12 @@ def record(root: Path, entry: Entry) -> str:
             "finite; a metric that is undefined must be None."
         )
     entry = Entry.model_validate(_rounded(entry))
+    if problem := contradiction(entry):
+        raise HarnessError(
+            f"task '{entry.task.name}': the result of '{entry.place}' contradicts itself: "
+            f"{problem}. The primary metric and the 'paired' ones are the ratios of their items' "
+            "shares: the task must give another result another name."
+        )
     with lock(root / LOCK):
         remove_leftovers(path.parent)
         board = read(path) if path.exists() else Board(entry.task.name, entry.lab)
@@ -108,6 +116,7 @@ def dump(board: Board) -> str:
 
 def read(path: Path) -> Board:
     """Read a leaderboard file; raises `HarnessError` naming it."""
+    check_regular(path)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -188,6 +197,12 @@ def _entry(raw: Any, place: str, board: Board, name: str) -> Entry:
             f"{name}: entry '{place}' has the settings of '{entry.place}'. "
             "Restore the file from git."
         )
+    try:
+        problem = contradiction(entry)
+    except HarnessError as error:
+        raise HarnessError(f"{name}: entry '{place}': {error}") from None
+    if problem:
+        raise HarnessError(f"{name}: entry '{place}': {problem}. Restore the file from git.")
     return entry
 
 

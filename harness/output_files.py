@@ -27,7 +27,7 @@ Said = list[str]
 """The answers to the requests of one item; mostly one."""
 
 
-def _records(file: Path) -> list[Record]:
+def _records(file: Path) -> Sequence[Record]:
     """The records of a file: a line of plain text is one; an empty cell of a table is a text."""
     if kind_of(file) not in SUFFIXES:
         lines = enumerate(read_lines(file), start=1)

@@ -18,6 +18,7 @@ Nothing is compressed: the bytes of zlib differ between builds.
 import base64
 import binascii
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,15 @@ from harness.schema import Packed
 
 LARGEST = 100_000_000
 """More items than this are taken for a damaged file."""
+
+ROUNDING = 5e-6
+"""Share of a number that rounding to 6 significant digits changes at most."""
+
+FLOAT32 = 6e-8
+"""The same of 32 bits."""
+
+SMALLEST = 1e-37
+"""What is nearer to 0 than this is kept as 0."""
 
 WIDTHS = frozenset(f"u{width}" for width in range(1, 33))
 
@@ -42,6 +52,17 @@ class Columns(NamedTuple):
     denominator: Floats
     clusters: Ints
     """Number of each item's cluster, from 0 in order of appearance."""
+
+
+class Totals(NamedTuple):
+    """Sums of packed scores, with the most that rounding the items may have moved each."""
+
+    numerator: float
+    denominator: float
+    counted: int
+    """Items whose denominator is not 0."""
+    numerator_error: float
+    denominator_error: float
 
 
 def pack(scores: Sequence[tuple[float, float]], clusters: Sequence[str] | None = None) -> Packed:
@@ -72,12 +93,35 @@ def pack(scores: Sequence[tuple[float, float]], clusters: Sequence[str] | None =
 def unpack(packed: Packed) -> Columns:
     """The arrays of packed scores; raises `HarnessError` where the text is malformed."""
     n = packed.n
-    if not 0 <= n <= LARGEST:
-        raise HarnessError(f"packed scores of {n} items: the file is damaged, restore it.")
+    _check_size(n)
     numerator = _decode(packed.numerator, n)
     denominator = np.ones(n) if packed.denominator is None else _decode(packed.denominator, n)
     numbers = np.arange(n) if packed.clusters is None else _decode_clusters(packed.clusters, n)
     return Columns(numerator, denominator, numbers)
+
+
+def totals(packed: Packed) -> Totals:
+    """The sums of packed scores; raises `HarnessError` where the text is malformed."""
+    n = packed.n
+    _check_size(n)
+    numerator, _, moved = _sums(packed.numerator, n)
+    if packed.denominator is None:
+        return Totals(numerator, float(n), n, moved, 0.0)
+    denominator, counted, other = _sums(packed.denominator, n)
+    return Totals(numerator, denominator, counted, moved, other)
+
+
+@lru_cache(maxsize=4096)
+def _sums(text: str, n: int) -> tuple[float, int, float]:
+    """A column's sum, its values other than 0, and the most that rounding moved the sum."""
+    values = _decode(text, n)
+    moved = (ROUNDING + FLOAT32) * float(np.abs(values).sum()) + n * SMALLEST
+    return float(values.sum()), int(np.count_nonzero(values)), moved
+
+
+def _check_size(n: int) -> None:
+    if not 0 <= n <= LARGEST:
+        raise HarnessError(f"packed scores of {n} items: the file is damaged, restore it.")
 
 
 def _number(names: Sequence[str]) -> Ints:
@@ -113,7 +157,7 @@ def _whole(values: Floats | Ints) -> bool:
 def _rounded(value: float) -> float:
     """Six digits, all of which 32 bits can hold: hence no numbers next to 0, and no -0."""
     rounded = float(f"{value:.6g}")
-    return rounded if abs(rounded) >= 1e-37 else 0.0
+    return rounded if abs(rounded) >= SMALLEST else 0.0
 
 
 def _decode(text: str, n: int) -> Floats:

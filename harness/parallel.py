@@ -1,6 +1,5 @@
 """Parallel text: what a row says in two languages; plain text files; a taxonomy's branches."""
 
-import gzip
 import hashlib
 import os
 import re
@@ -12,6 +11,7 @@ from typing import Any
 
 from harness.dataset import Dataset, Row
 from harness.errors import DataError, suggestion
+from harness.reading import byte_lines, decoded
 from harness.records import is_missing, require
 
 SOURCES = ("source", "src")
@@ -24,7 +24,6 @@ TEST, DEV = 0.9, 0.8
 NO_LANGUAGES = frozenset({"bak", "csv", "gz", "log", "md", "old", "py", "tsv", "txt", "xz", "zip"})
 """Endings of files that only look like the code of a language."""
 
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CODE = re.compile(r"(?:ref[\w-]*\.)?(?P<language>[A-Za-z]{2,3}(?:[-_][A-Za-z]{2,4})?)")
 
 
@@ -144,19 +143,11 @@ class ParallelText(Dataset):
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, cut at line feeds alone; errors begin with file and line."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    lines = []
     try:
-        with opened(path, "rb") as file:
-            for number, raw in enumerate(file, start=1):
-                if number == 1 and raw.startswith(UTF16):
-                    raise DataError(f"{path.name} line 1: the file is UTF-16, save it as UTF-8.")
-                lines.append(raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"))
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path.name} line {len(lines) + 1}: no UTF-8 (byte {error.start + 1} of the line), "
-            "save the file as UTF-8."
-        ) from None
+        lines = [
+            decoded(raw, f"{path.name} line {number}").rstrip("\r\n")
+            for number, raw in enumerate(byte_lines(path), start=1)
+        ]
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path.name}: cannot be read ({reason}).") from None

@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError
 
 from harness.dataset import Row
 from harness.errors import DataError, suggestion
+from harness.reading import read_text
 from harness.schema import Strict
 from harness.values import check_plain, read_yaml, shortened
 
@@ -105,7 +106,7 @@ def expression(text: str, where: str) -> Expression:
 def read_recipe(path: Path) -> Recipe:
     """Read and check a mixture's file; raises `DataError` naming file, part and setting."""
     try:
-        said = read_yaml(path.read_text(encoding="utf-8"))
+        said = read_yaml(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}).") from None
     except ValueError as error:

@@ -4,16 +4,18 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
+from harness.compact import Lazy
 from harness.dataset import Dataset, Row
 from harness.errors import DataError
 from harness.hub import HubDataset
 from harness.mixtures import MIXTURES, Mixture
 from harness.parallel import BranchSplit, ParallelText, language_files, sacrebleu_test_set
 from harness.picture_cells import REFERENCE, resolve_picture
-from harness.records import SUFFIXES, Record, is_missing, kind_of, nearest_file, read_records
+from harness.records import SUFFIXES, Record, is_missing, kind_of, nearest_file, open_records
 
 SPLIT = "all"
 """The one split of a file or a folder."""
@@ -169,11 +171,11 @@ class FileDataset(Dataset):
 
     def place(self, split: str | None, index: int) -> str:
         self._check(split)
-        return self._rows.records[index].place
+        return self._rows.place(index)
 
     @cached_property
     def _rows(self) -> "FileRows":
-        return FileRows([(file, record) for file in self._files() for record in read_records(file)])
+        return FileRows([(file, open_records(file)) for file in self._files()])
 
     def _files(self) -> list[Path]:
         if not self.path.is_dir():
@@ -189,19 +191,31 @@ class FileDataset(Dataset):
 
 
 class FileRows(Sequence[Row]):
-    """Rows whose pictures are resolved as each is read; encoded ones stay encoded until then."""
+    """Rows whose pictures are resolved as each is read; encoded ones stay encoded until then.
 
-    def __init__(self, located: Sequence[tuple[Path, Record]], field: str = "image") -> None:
-        self.records = [record for _, record in located]
-        self._files = [file for file, _ in located]
+    Files are read as far as rows are asked for; their number asks for all.
+    """
+
+    def __init__(self, files: Sequence[tuple[Path, Lazy]], field: str = "image") -> None:
+        self._files = files
         self._field = field
+
+    @property
+    def records(self) -> Iterator[Record]:
+        """The records that the rows are made of."""
+        return chain.from_iterable(records for _, records in self._files)
 
     def pictured(self, field: str) -> "FileRows":
         """The same rows, with what stands under another field as their `image`."""
-        return FileRows(list(zip(self._files, self.records, strict=True)), field)
+        return FileRows(self._files, field)
+
+    def place(self, index: int) -> str:
+        """Where a row stands, for messages."""
+        _, records, number = self._at(index)
+        return records.place(number)
 
     def __len__(self) -> int:
-        return len(self.records)
+        return sum(len(records) for _, records in self._files)
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -210,13 +224,30 @@ class FileRows(Sequence[Row]):
     def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        place = self.records[index].place
-        fields = self._fields(index)
-        file = self._files[index]
+        file, records, number = self._at(index)
+        return self._row(file, records[number])
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self._row(file, record) for file, records in self._files for record in records)
+
+    def _at(self, index: int) -> tuple[Path, Lazy, int]:
+        """A row's file, the records of that, and its number among them."""
+        if index < 0:
+            index += len(self)
+        for file, records in self._files[:-1]:
+            if index < len(records):
+                return file, records, index
+            index -= len(records)
+        return *self._files[-1], index
+
+    def _row(self, file: Path, record: Record) -> Row:
+        place, fields = record
+        if self._field != "image":
+            fields = dict(_pictured(fields, self._field))
         row = {"file": file.name, **fields}
         picture = fields.get("image") or fields.get("image_path")
         if isinstance(picture, str):
-            picture = self._referred(file, picture, place)
+            picture = self._referred(file, fields, picture, place)
         if picture is not None:
             resolved = resolve_picture(picture, file.parent, place)
             if isinstance(resolved, Path):
@@ -224,33 +255,33 @@ class FileRows(Sequence[Row]):
             row["image"] = resolved
         return row
 
-    def __iter__(self) -> Iterator[Row]:
-        return (self[i] for i in range(len(self)))
+    def _referred(self, file: Path, fields: Row, picture: str, place: str) -> str:
+        """The picture itself where a cell names the index of the row that holds it.
 
-    def _fields(self, index: int) -> Row:
-        fields = self.records[index].fields
-        return fields if self._field == "image" else _pictured(fields, self._field)
-
-    def _referred(self, file: Path, picture: str, place: str) -> str:
-        """The picture itself where a cell names the index of the row that holds it."""
-        if len(picture) > REFERENCE or picture not in self._by_index.get(file, {}):
+        Only rows with an index of their own name others', so that others need not be read.
+        """
+        if len(picture) > REFERENCE or fields.get("index") is None:
             return picture
-        target = self._by_index[file][picture]
+        found = self._by_index.get(file, {}).get(picture)
+        if found is None:
+            return picture
+        target = dict(self._files)[file][found].fields.get(self._field)
         if not isinstance(target, str) or len(target) <= REFERENCE:
             raise DataError(f"{place}: its picture is row '{picture}', which holds none itself.")
         return target
 
     @cached_property
-    def _by_index(self) -> Mapping[Path, Mapping[str, Any]]:
-        """File -> index of a row -> its `image`; checks that no index stands twice."""
-        found: dict[Path, dict[str, Any]] = {}
-        places: dict[tuple[Path, str], str] = {}
-        for file, (place, fields) in zip(self._files, self.records, strict=True):
-            if fields.get("index") is None:
-                continue
-            key = str(fields["index"])
-            if (file, key) in places:
-                raise DataError(f"{place}: index '{key}' stands at {places[file, key]} already.")
-            places[file, key] = place
-            found.setdefault(file, {})[key] = fields.get(self._field)
+    def _by_index(self) -> Mapping[Path, Mapping[str, int]]:
+        """File -> index of a row -> its number there; checks that no index stands twice."""
+        found: dict[Path, dict[str, int]] = {}
+        for file, records in self._files:
+            known = found.setdefault(file, {})
+            for number, (place, fields) in enumerate(records):
+                if fields.get("index") is None:
+                    continue
+                key = str(fields["index"])
+                if key in known:
+                    first = records[known[key]].place
+                    raise DataError(f"{place}: index '{key}' stands at {first} already.")
+                known[key] = number
         return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.dataset import Row
 from harness.errors import DataError, suggestion
+from harness.reading import read_text
 
 FIELD = re.compile(r"\{(\w+)\}")
 """What Flan takes for a field; any other brace is text."""
@@ -134,7 +135,7 @@ def find_templates(reference: str, folder: Path) -> tuple[Template, ...]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(read_text(path, "utf-8-sig"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
     except json.JSONDecodeError as error:

@@ -33,7 +33,8 @@ def entry(
     num, den = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     codes = None if clusters is None else [sorted(set(clusters)).index(name) for name in clusters]
     low, high = interval(num, den, codes) or (None, None)
-    values = {primary: Metric(value=ratio(num, den), low=low, high=high, n=len(pairs))}
+    counted = sum(part != 0 for part in den)
+    values = {primary: Metric(value=ratio(num, den), low=low, high=high, n=counted)}
     values |= {name: Metric(value=value, n=len(pairs)) for name, value in (metrics or {}).items()}
     trained = seed is not None
     fields: dict[str, Any] = {

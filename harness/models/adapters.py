@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from harness import registry
 from harness.errors import HarnessError
+from harness.reading import read_text
 
 PEFT = "adapter_config.json"
 
@@ -36,7 +37,7 @@ class Adapter(ABC):
         """What the marking file says, which names a base model."""
         path = folder / self.marker
         try:
-            settings = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
+            settings = json.loads(read_text(path), parse_constant=_refused)
             if isinstance(settings[self.base], str):
                 return dict(settings)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -28,6 +28,7 @@ from harness.errors import HarnessError
 from harness.models.checking import check_finite
 from harness.models.loading import OPEN_CLIP, open_clip_weights
 from harness.models.pretrained import read_tokenizer
+from harness.reading import read_text
 
 SHAPE = {"width", "layers", "mlp_ratio"}
 KNOWN = {
@@ -110,7 +111,7 @@ def _described(folder: Path) -> tuple[CLIPConfig, CLIPProcessor]:
     """The model's config and its processor."""
     place = folder / OPEN_CLIP
     try:
-        written = json.loads(place.read_text(encoding="utf-8"))
+        written = json.loads(read_text(place))
         model, pictures = written["model_cfg"], written.get("preprocess_cfg", {})
         vision, text = model["vision_cfg"], model["text_cfg"]
         _check(place, model_cfg=model, vision_cfg=vision, text_cfg=text, preprocess_cfg=pictures)

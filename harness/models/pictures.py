@@ -15,6 +15,7 @@ from PIL import Image
 
 from harness.errors import DataError
 from harness.files import sha256_file
+from harness.reading import check_regular
 
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 """What Pillow's readers raise for files that are cut off or damaged."""
@@ -64,6 +65,8 @@ def open_picture(picture: Picture) -> Image.Image:
     if not isinstance(picture, str | Path | bytes | StoredPicture):
         raise DataError(f"{picture!r:.60} is a {type(picture).__name__}, not a picture.")
     place = str(picture)
+    if isinstance(picture, str | Path):
+        check_regular(Path(picture))
     if isinstance(picture, bytes | StoredPicture):
         place = getattr(picture, "place", EncodedPicture.place)
     try:
@@ -107,6 +110,7 @@ def picture_key(picture: Picture) -> str:
     elif isinstance(picture, bytes):
         content = picture
     else:
+        check_regular(Path(picture))
         try:
             return sha256_file(Path(picture))
         except OSError as error:

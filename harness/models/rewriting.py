@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from harness.errors import HarnessError, complaint
 from harness.files import write_atomic
+from harness.reading import read_text
 from harness.schema import Strict
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def read_rewriting(folder: Path) -> Rewriting | None:
     if not path.exists():
         return None
     try:
-        return Rewriting.model_validate_json(path.read_text(encoding="utf-8"))
+        return Rewriting.model_validate_json(read_text(path))
     except ValidationError as error:
         first = error.errors()[0]
         said = ": ".join([*map(str, first["loc"]), complaint(first)])

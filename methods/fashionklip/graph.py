@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import DataError, HarnessError, suggestion
 from harness.files import write_atomic
+from harness.reading import read_text
 from methods.fashionklip import phrases
 from methods.fashionklip.phrases import LONGEST, Chunker, head, lemma, length, within
 
@@ -270,7 +271,7 @@ def _rare_row(phrase: str, count: int) -> Mapping[str, object]:
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """The lines of a file with their places; empty ones are passed over."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8. Save it as UTF-8.") from None
     except OSError as error:

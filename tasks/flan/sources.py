@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from harness.dataset import Dataset, Row
 from harness.errors import DataError, suggestion
+from harness.reading import read_text
 from harness.sources import SPLIT_NAMES, HubDataset
 
 CARDS = Path(__file__).parent / "cards"
@@ -108,7 +109,7 @@ def read_ids(file: str | None) -> frozenset[str]:
         return frozenset()
     path = CARDS / file if (CARDS / file).is_file() else Path(file)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         found = json.loads(text) if path.suffix == ".json" else text.split()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None

@@ -106,7 +106,7 @@ def test_parquet_keeps_pictures_in_the_file_until_they_are_read(tmp_path: Path) 
     rows = dataset.rows()
     assert dataset.place(None, 3) == "p.parquet row 4"
     assert [row["image"] for row in rows] == [picture["bytes"] for picture in pictures]
-    assert not isinstance(rows.records[3].fields["image"], bytes)  # type: ignore[attr-defined]
+    assert not isinstance(list(rows.records)[3].fields["image"], bytes)  # type: ignore[attr-defined]
 
 
 def test_nothing_is_read_before_the_rows_are(tmp_path: Path) -> None:

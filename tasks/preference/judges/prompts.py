@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.errors import DataError, HarnessError
 from harness.judges import Case, Verdict
+from harness.reading import read_text
 from harness.schema import digest
 from tasks.preference.judges import verdicts
 
@@ -97,7 +98,7 @@ def _mt_bench(kind: str, version: str) -> Mapping[tuple[bool, int], Template]:
 
 def _chat_markup(path: Path) -> Template:
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
+        text = read_text(path.expanduser())
     except FileNotFoundError:
         raise HarnessError(
             f"no prompt '{path}': there are {', '.join(NAMES)}, or a file of AlpacaEval's format."
