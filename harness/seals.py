@@ -36,9 +36,11 @@ class DamagedError(DataError):
 
 def seal(folder: Path) -> None:
     """Write the seal of a finished folder over all its files but hidden and unfinished ones."""
-    files = {name: hash_file(path) for name, path in sorted(_files(folder).items())}
-    record = {"files": files, "hash": _whole(folder, files)}
-    write_atomic(folder / SEAL, json.dumps(record, indent=1) + "\n")
+    try:
+        files = {name: hash_file(path) for name, path in sorted(_files(folder).items())}
+    except HarnessError as error:
+        raise HarnessError(f"{error} Was it removed? The same command makes it again.") from None
+    write_atomic(folder / SEAL, _text(folder, files))
 
 
 def is_sealed(folder: Path) -> bool:
@@ -56,9 +58,9 @@ def check(folder: Path) -> None:
 def damage(folder: Path) -> str | None:
     """The first difference between a folder and its seal; None where there is none."""
     try:
-        record = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        files = record["files"]
-        if record["hash"] != _whole(folder, files):
+        text = (folder / SEAL).read_bytes().decode()
+        files = json.loads(text)["files"]
+        if text != _text(folder, files):
             return f"{SEAL} is not as it was written"
     except OSError as error:
         return f"{SEAL}: {error.strerror or error}"
@@ -78,9 +80,10 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def _whole(folder: Path, files: Mapping[str, str]) -> str:
-    """The hash of a seal itself; it holds for the folder of this name alone."""
-    return digest([folder.name, files])
+def _text(folder: Path, files: Mapping[str, str]) -> str:
+    """What a seal says, with a hash of itself; it holds for the folder of this name alone."""
+    record = {"files": files, "hash": digest([folder.name, files])}
+    return json.dumps(record, indent=1) + "\n"
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -83,10 +83,10 @@ def states_of(method: str, words: tuple[str, ...], folder: Path) -> Iterator[Sta
 
 
 def entries(folder: Path) -> dict[str, Any]:
-    """The entries of all leaderboards of a folder, by file and place."""
+    """The entries of all leaderboards of a folder, by file and place; without who made them."""
     root = folder / "leaderboards"
     return {
-        f"{path.relative_to(root)} {place}": entry
+        f"{path.relative_to(root)} {place}": {**entry, "provenance": None}
         for path in sorted(root.rglob("*.json"))
         for place, entry in json.loads(path.read_text())["entries"].items()
     }
@@ -124,11 +124,11 @@ def attacked(
 
 
 def _unused_or_remade(path: Path, damaged: bytes | None, said: str, whole: bool) -> str:
+    read = path.is_file() and path.stat().st_atime > 0  # before it is read here
     if not whole:
         return "unfinished"
     if content(path) != damaged or "not as it was written" in said:
         return "made again"
-    read = path.is_file() and path.stat().st_atime > 0
     return "silent" if read else "not read"
 
 
