@@ -15,7 +15,7 @@ from harness.computations import of_fit
 from harness.errors import HarnessError
 from harness.files import lock, write_atomic
 from harness.models import loading
-from harness.opening import dataset_fingerprint, open_data, read_fingerprint
+from harness.opening import open_data, read_training_set, training_set
 from harness.schema import Cost, Strict, canonical_json
 from harness.store import Store
 
@@ -53,7 +53,7 @@ def fit_folder(arm: Arm, seed: int, store: Store) -> tuple[Path, Mapping[str, An
         **shared,
         "method": arm.name,
         "models": [loading.identity(loading.resolve(name)) for name in arm.method.models()],
-        "datasets": [dataset_fingerprint(name) for name in arm.method.datasets()],
+        "datasets": [training_set(name).fingerprint for name in arm.method.datasets()],
         "config": arm.method.config.model_dump(mode="json"),
         "seed": seed,
         "world": processes.count(),
@@ -67,7 +67,7 @@ def shared_inputs(arm: Arm) -> dict[str, Any]:
     base = loading.resolve(arm.model)
     return {
         "base": loading.identity(base),
-        "dataset": dataset_fingerprint(arm.dataset),
+        "dataset": training_set(arm.dataset).fingerprint,
         **reached(of_fit(arm.method, arm.name, base)).key(),
     }
 
@@ -108,7 +108,7 @@ def _base(arm: Arm, role: str, store: Store) -> Path:
 def _check_unchanged(datasets: Iterable[str]) -> None:
     """Raise `HarnessError` where the rows are no longer those that the result is kept under."""
     for name in datasets:
-        if read_fingerprint(name) != dataset_fingerprint(name):
+        if read_training_set(name) != training_set(name):
             raise HarnessError(f"dataset '{name}' changed during the run: run again.")
 
 

@@ -1,7 +1,7 @@
 """The plan of a run as text, for `--dry-run`."""
 
 from harness.fitting import fit_folder
-from harness.opening import open_data
+from harness.opening import training_set
 from harness.pipeline import run_folder
 from harness.plan import Plan
 from harness.store import Store
@@ -18,7 +18,7 @@ def plan_text(plan: Plan) -> str:
             continue
         assert arm.dataset is not None
         changed = "".join(f", {key}={value}" for key, value in sorted(arm.overrides.items()))
-        rows = len(open_data(arm.dataset).rows())
+        rows = training_set(arm.dataset).rows
         for seed in arm.seeds:
             assert seed is not None
             there = (fit_folder(arm, seed, store)[0] / "fit.json").exists()
