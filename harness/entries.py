@@ -13,7 +13,7 @@ from harness.fitting import Fitted
 from harness.judging import judged
 from harness.kept import outputs_path, write_outputs
 from harness.models import loading
-from harness.opening import dataset_fingerprint
+from harness.opening import training_set
 from harness.plan import Scored
 from harness.provenance import command, joined, provenance
 from harness.schema import Entry, Metric, ModelRef, RunConfig, digest
@@ -147,7 +147,7 @@ def of_arm(config: RunConfig, arm: Arm, seed: int | None, fitted: Fitted) -> dic
 def _recorded_names(arm: Arm) -> dict[str, str]:
     """How an entry's config names the models and datasets that a method reads beside its own."""
     models = {name: loading.identity(loading.resolve(name)) for name in arm.method.models()}
-    datasets = {name: dataset_fingerprint(name) for name in arm.method.datasets()}
+    datasets = {name: training_set(name).fingerprint for name in arm.method.datasets()}
     both = {**models, **datasets}
     return {name: recorded_name(name, content) for name, content in both.items()}
 

@@ -13,7 +13,7 @@ from harness.computations import of_fit
 from harness.errors import HarnessError
 from harness.files import remove, whole_folder, write_atomic
 from harness.models import lifetime, loading, precision
-from harness.opening import dataset_fingerprint, open_data, read_fingerprint
+from harness.opening import open_data, read_training_set, training_set
 from harness.schema import Cost, Strict, canonical_json
 from harness.seals import check, is_sealed, seal
 from harness.settings import training_key
@@ -56,8 +56,8 @@ def fit_folder(arm: Arm, seed: int, store: Store) -> tuple[Path, Mapping[str, An
         **shared,
         "method": arm.name,
         "models": [loading.identity(loading.resolve(name)) for name in arm.method.models()],
-        "datasets": [dataset_fingerprint(name) for name in arm.method.datasets()],
         "config": training_key(arm.method.config),
+        "datasets": [training_set(name).fingerprint for name in arm.method.datasets()],
         "seed": seed,
         "world": processes.count(),
     }
@@ -71,7 +71,7 @@ def shared_inputs(arm: Arm) -> dict[str, Any]:
     return {
         "base": loading.identity(base),
         "precision": [precision.usual(), precision.of_loading(base, arm.method.config)],
-        "dataset": dataset_fingerprint(arm.dataset),
+        "dataset": training_set(arm.dataset).fingerprint,
         **reached(of_fit(arm.method, arm.name, base)).key(),
     }
 
@@ -120,7 +120,7 @@ def _merged(adapter: Path, role: str, folder: Path) -> Path:
 def _check_unchanged(datasets: Iterable[str]) -> None:
     """Raise `HarnessError` where the rows are no longer those that the result is kept under."""
     for name in datasets:
-        if read_fingerprint(name) != dataset_fingerprint(name):
+        if read_training_set(name) != training_set(name):
             raise HarnessError(f"dataset '{name}' changed during the run: run again.")
 
 

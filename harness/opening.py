@@ -1,6 +1,7 @@
 """Datasets by name, and what their rows are known by."""
 
 from functools import cache
+from typing import NamedTuple
 
 from harness import registry
 from harness.dataset import Dataset
@@ -22,16 +23,24 @@ def open_data(name: str, revision: str | None = None) -> Dataset:
     return open_dataset(name, revision)
 
 
-def read_fingerprint(name: str) -> str:
-    """Read a training set and return the hash of its rows."""
+class TrainingSet(NamedTuple):
+    """The hash of a training set's rows, and how many they are."""
+
+    fingerprint: str
+    rows: int
+
+
+def read_training_set(name: str) -> TrainingSet:
+    """Read a training set; raises `DataError` where a picture is missing."""
     from harness.items import check_pictures, fingerprint_rows
 
     dataset = open_data(name)
     check_pictures(dataset)
-    return fingerprint_rows(dataset.rows())
+    rows = dataset.rows()
+    return TrainingSet(fingerprint_rows(rows), len(rows))
 
 
 @cache
-def dataset_fingerprint(name: str) -> str:
-    """Return the hash of a training set's rows, read once in a run: a new plan reads it again."""
-    return read_fingerprint(name)
+def training_set(name: str) -> TrainingSet:
+    """Read a training set once in a run: a new plan reads it again."""
+    return read_training_set(name)

@@ -12,7 +12,7 @@ from harness.errors import HarnessError, suggestion
 from harness.files import recorded_name
 from harness.judges import Judge, open_judge
 from harness.method import Method
-from harness.opening import dataset_fingerprint, open_data
+from harness.opening import open_data, training_set
 from harness.plan_checks import check_generation, check_metrics, check_names
 from harness.schema import RunConfig, Source, TaskCard, TaskRef, digest
 from harness.task import Item, Task, TaskGroup
@@ -42,7 +42,7 @@ class Plan:
 def make_plan(config: RunConfig) -> Plan:
     """Check a run and read its items; raises `HarnessError` for anything a user can mend."""
     processes.quiet_libraries()
-    dataset_fingerprint.cache_clear()  # files may have changed since the last run of this process
+    training_set.cache_clear()  # files may have changed since the last run of this process
     names = list(dict.fromkeys([config.baseline, *config.method]))
     for name in names:
         registry.find("methods", name)

@@ -2,7 +2,7 @@
 
 from harness.arms import Arm
 from harness.fitting import fit_folder
-from harness.opening import open_data
+from harness.opening import training_set
 from harness.pipeline import run_folder
 from harness.plan import Plan
 from harness.seals import is_sealed
@@ -21,8 +21,8 @@ def plan_text(plan: Plan) -> str:
             continue
         assert arm.dataset is not None
         changed = "".join(f", {key}={value}" for key, value in sorted(arm.overrides.items()))
-        rows = len(open_data(arm.dataset).rows())
         missing = False
+        rows = training_set(arm.dataset).rows
         for seed in arm.seeds:
             assert seed is not None
             there = is_sealed(fit_folder(arm, seed, store)[0])
