@@ -1,12 +1,10 @@
-"""How many texts or pictures a model reads at once, and how that number falls to what memory has."""
+"""How many texts or pictures a model reads at once: halved until memory suffices."""
 
 import gc
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
-
-import torch
 
 from harness import processes
 from harness.errors import HarnessError
@@ -67,6 +65,8 @@ def with_room(sized: Sized, run: Callable[[int], Found]) -> Found:
 def fits(run: Callable[[Given], Any], given: Given) -> bool:
     """Call a function; return False where memory did not suffice, with what it took freed again
     and random numbers as they were."""
+    import torch
+
     cuda = torch.cuda.is_available()
     drawn = torch.get_rng_state(), torch.cuda.get_rng_state() if cuda else None
     try:

@@ -11,6 +11,7 @@ from harness.cards import checked_options, resolve
 from harness.dataset import Dataset, Row
 from harness.errors import DataError, HarnessError
 from harness.hub import HubDataset
+from harness.models.batches import with_room
 from harness.schema import Metric, TaskCard, digest
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.flan import answers, lm_eval_files

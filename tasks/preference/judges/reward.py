@@ -10,6 +10,7 @@ from pydantic import Field
 from harness.errors import HarnessError
 from harness.judges import Case, Decision, Identity, Judge, Verdict
 from harness.models import loading, memory
+from harness.models.batches import in_batches
 from harness.models.lengths import positions
 from harness.schema import Strict, digest
 from tasks.preference.judges.local import setting_model, weights_name
