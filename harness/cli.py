@@ -66,6 +66,7 @@ Judge = Annotated[str | None, typer.Option(help="Who judges answers: see list ju
 JudgeOptions = Annotated[
     Pairs, typer.Option("--judge-option", help="FIELD=VALUE of the judge: model=gpt-4o.")
 ]
+BatchSize = Annotated[int | None, typer.Option(help="Texts that a model is scored on at once: 64.")]
 Runs = Annotated[Path | None, typer.Option(help="Folder of runs and cache.")]
 Leaderboards = Annotated[Path | None, typer.Option(help="Folder of leaderboards.")]
 
@@ -105,6 +106,7 @@ def run(
     judge: Judge = None,
     judge_option: JudgeOptions = [],  # noqa: B006
     limit: Limit = None,
+    batch_size: BatchSize = None,
     runs: Runs = None,
     leaderboards: Leaderboards = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
@@ -128,6 +130,7 @@ def run(
         "judge": judge,
         "judge_option": pairs("--judge-option", judge_option),
         "limit": limit,
+        "batch_size": batch_size,
         "runs": runs,
         "leaderboards": leaderboards,
     }

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,13 @@ def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
     store = Store(config.runs / "store")
     folder = run_folder(config)
     entries = []
-    seconds: dict[str, float] = {}
+    took = _Took()
     _write(folder / "config.json", config.model_dump(mode="json"))
     for arm in plan.arms:
         for seed in arm.seeds:
             label = arm.name if seed is None else f"{arm.name}-seed{seed}"
-            entries += _scored(plan, arm, seed, store, label, seconds, reporter)
-    _write(folder / "timing.json", _timing(seconds))
+            entries += _scored(plan, arm, seed, store, label, took, reporter)
+    _write(folder / "timing.json", took.record())
     return entries
 
 
@@ -81,27 +82,29 @@ def _scored(
     seed: int | None,
     store: Store,
     label: str,
-    seconds: dict[str, float],
+    took: "_Took",
     reporter: Reporter,
 ) -> list[Entry]:
     """Train an arm with a seed, and score and record it on every task. Its model is in memory
     until this ends: the next one is loaded when there is room."""
     config, folder = plan.config, run_folder(plan.config) / label
     fitted = _fitted(arm, seed, store, label, reporter)
-    seconds[f"fit {label}"] = fitted.seconds
+    took.seconds[f"fit {label}"] = fitted.seconds
     if arm.trains and processes.is_main():
         link(fitted.path, folder / "checkpoint")
         for name in ("curves.jsonl", selection.FILE):
             if (fitted.path.parent / name).exists():
                 link(fitted.path.parent / name, folder / name)
-    model = _Lazy(fitted, arm.model)
+    model = _Lazy(fitted, arm.model, config.batch_size)
     who = of_arm(config, arm, seed, fitted)
     entries = []
     for scored in plan.tasks:
         started = time.perf_counter()
         predictions = predict(scored, arm.method.generation(), model, store, label, reporter)
         entry, rows = make_entry(config, scored, predictions, who, store)
-        seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
+        took.seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
+        if size := model.batch_size(scored.task.role):
+            took.batch_sizes[f"score {label} {scored.ref.name}"] = size
         if processes.is_main():
             keep(config, entry, rows, folder, reporter)
         entries.append(entry)
@@ -120,9 +123,11 @@ def run_folder(config: RunConfig) -> Path:
 class _Lazy:
     """A fitted model that is loaded when a prediction is really needed."""
 
-    def __init__(self, fitted: Fitted, base: str) -> None:
+    def __init__(self, fitted: Fitted, base: str, batch_size: int | None = None) -> None:
         self.fitted = fitted
         self.base = base
+        self.asked = batch_size
+        """Batch size that the user set."""
         self._models: dict[str, Any] = {}
 
     def role(self, role: str) -> Any:
@@ -136,7 +141,34 @@ class _Lazy:
             dtype = precision.dtype(self.fitted.scored_precision)
             self._models[role] = loading.load(self.fitted.path, role, dtype)
             self._models[role].base = loading.resolve(self.base)
+            self._models[role].batch_size = self.asked or self._models[role].batch_size
         return self._models[role]
+
+    def batch_size(self, role: str) -> int | None:
+        """Return what the model reads at once now; None where it was not loaded."""
+        return getattr(self._models.get(role), "batch_size", None)
+
+
+@dataclass
+class _Took:
+    """What a run took that varies: kept in its folder, in no leaderboard."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    batch_sizes: dict[str, int] = field(default_factory=dict)
+    """Texts or pictures at once, at the end of a scoring; none where no model was asked."""
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON, with the machine."""
+        import resource
+
+        return {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": platform.node(),
+            "machine": platform.processor() or platform.machine(),
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "batch_sizes": self.batch_sizes,
+        }
 
 
 def _fitted(arm: Arm, seed: int | None, store: Store, label: str, reporter: Reporter) -> Fitted:
@@ -152,18 +184,6 @@ def _fitted(arm: Arm, seed: int | None, store: Store, label: str, reporter: Repo
 def _write(path: Path, value: Any) -> None:
     if processes.is_main():
         write_atomic(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
-
-
-def _timing(seconds: dict[str, float]) -> dict[str, Any]:
-    import resource
-
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": platform.node(),
-        "machine": platform.processor() or platform.machine(),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-    }
 
 
 @contextmanager

@@ -19,6 +19,8 @@ class FittedModel(Protocol):
     """A fitted model that may not be in memory yet."""
 
     fitted: "Fitted"
+    asked: int | None
+    """Batch size that the user asked for."""
 
     def role(self, role: str) -> Any:
         """Return the model in a role, loaded."""
@@ -48,6 +50,8 @@ def predict(
         **reached(of_predictions(task, model.fitted.path)).key(),
         "device": loading.device_kind(),
         "precision": model.fitted.scored_precision,
+        # Sampled answers depend on it.
+        **({"batch_size": model.asked} if model.asked else {}),
     }
     done = 0
 

@@ -63,7 +63,7 @@ def options(config: RunConfig) -> list[str]:
             counting = name == "seeds" and value == list(range(len(value)))
             parts += [f"--{name}", str(len(value)) if counting else ",".join(map(str, value))]
         else:
-            parts += [f"--{name}", recorded_name(str(value))]
+            parts += [f"--{name.replace('_', '-')}", recorded_name(str(value))]
     return parts
 
 

@@ -99,6 +99,9 @@ class RunConfig(Strict):
     """Settings of the judge by name: `model`."""
     limit: int | None = Field(None, ge=1, lt=2**63)
     """Score only the first items of each task."""
+    batch_size: int | None = Field(None, ge=1, exclude_if=lambda value: value is None)
+    """Texts or pictures that a model answers or encodes at once when it is scored; halved where
+    memory does not suffice. Greedy answers do not depend on it but for rounding."""
     runs: Path = Path("runs")
     """Where runs' folders and the cache live."""
     leaderboards: Path = Path("leaderboards")
@@ -106,7 +109,8 @@ class RunConfig(Strict):
 
     def identity(self) -> str:
         """Hash of what is asked, wherever it is written to."""
-        return digest(self.model_dump(mode="json", exclude={"runs", "leaderboards"}))
+        apart = {"runs", "leaderboards", "batch_size"}
+        return digest(self.model_dump(mode="json", exclude=apart))
 
 
 class Source(Strict):

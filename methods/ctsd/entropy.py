@@ -5,7 +5,7 @@ output has its entropy H_t under that model, and the gain H_(t-1) - H_t; steps a
 where the token stands among the `window` before it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.losses import at_head
+from harness.models.batches import in_batches
 from harness.models.prompts import TranslationPrompt
-from harness.models.translator import Translator
+from harness.models.translator import EncodedPair, Translator
 from methods.ctsd.loss import recurring
 
 CHUNK = 256
@@ -41,27 +42,29 @@ def analyse(
     model: Translator, prompts: Sequence[TranslationPrompt], outputs: Sequence[str], window: int
 ) -> Steps:
     """Entropies of a model at the steps of its own outputs, the texts tokenized anew."""
-    parts = list(_batches(model, prompts, outputs, window))
+    parts: list[Steps] = []
+    pairs = model.encode(prompts, outputs)
+    order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i].target))
+
+    def read(some: Sequence[int]) -> None:
+        parts.append(_steps(model, [pairs[i] for i in some], window))
+
+    in_batches(model, order, read)
     return Steps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 @torch.inference_mode()
-def _batches(
-    model: Translator, prompts: Sequence[TranslationPrompt], outputs: Sequence[str], window: int
-) -> Iterator[Steps]:
-    pairs = model.encode(prompts, outputs)
-    order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i].target))
-    for start in range(0, len(order), model.batch_size):
-        batch = model.collate([pairs[i] for i in order[start : start + model.batch_size]])
-        inputs = {name: value.to(model.device) for name, value in batch.items()}
-        labels, mask = inputs.pop("labels"), inputs.pop("label_mask")
-        entropy = at_head(model.module, inputs, _entropies)
-        follows = mask[:, 1:] & mask[:, :-1]
-        yield Steps(
-            entropy[:, 1:][follows].double().cpu().numpy(),
-            (entropy[:, :-1] - entropy[:, 1:])[follows].double().cpu().numpy(),
-            recurring(labels, mask, window)[:, 1:][follows].cpu().numpy(),
-        )
+def _steps(model: Translator, pairs: Sequence[EncodedPair], window: int) -> Steps:
+    batch = model.collate(pairs)
+    inputs = {name: value.to(model.device) for name, value in batch.items()}
+    labels, mask = inputs.pop("labels"), inputs.pop("label_mask")
+    entropy = at_head(model.module, inputs, _entropies)
+    follows = mask[:, 1:] & mask[:, :-1]
+    return Steps(
+        entropy[:, 1:][follows].double().cpu().numpy(),
+        (entropy[:, :-1] - entropy[:, 1:])[follows].double().cpu().numpy(),
+        recurring(labels, mask, window)[:, 1:][follows].cpu().numpy(),
+    )
 
 
 def _entropies(hidden: Tensor, head: Tensor, bias: Tensor | None) -> Tensor:
