@@ -159,12 +159,12 @@ def _where_missing(missing: Sequence[str], folder: Path) -> str:
 
 
 def _added_prefix(surplus: Sequence[str], missing: Collection[str]) -> str:
-    """Return what all surplus names begin with, where some would be missing ones without it."""
+    """Return what all surplus names begin with: a wrapper's, or what missing ones are without."""
     first = surplus[0] if surplus else ""
-    for prefix in (first[: end + 1] for end, sign in enumerate(first) if sign == "."):
-        if not all(name.startswith(prefix) for name in surplus):
-            break
-        if prefix in PREFIXES or {name.removeprefix(prefix) for name in surplus} & set(missing):
+    starts = [first[: end + 1] for end, sign in enumerate(first) if sign == "."]
+    for prefix in [*(each for each in PREFIXES if each in starts), *starts]:
+        names = {name.removeprefix(prefix) for name in surplus if name.startswith(prefix)}
+        if len(names) == len(surplus) and (prefix in PREFIXES or names & set(missing)):
             return prefix
     return ""
 

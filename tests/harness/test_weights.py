@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import launch
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -267,3 +268,15 @@ def test_a_precision_that_is_asked_for_is_the_weights(models: Mapping[str, Path]
     assert loading.load(models["causal-lm"], "causal-lm").dtype == torch.float32
     half = loading.load(models["causal-lm"], "causal-lm", torch.bfloat16)
     assert half.dtype == torch.bfloat16
+
+
+def test_the_command_ends_with_one_line(models: Mapping[str, Path], tmp_path: Path) -> None:
+    world = launch.little_world(tmp_path / "data", 2, 2)
+    model = changed(models["vision-language"], tmp_path / "model", prefixed("module."))
+    command = ["run", "--method", "base", "--tasks", "pope", "--model", model]
+    run = launch.run([*command, "--source", f"pope={world / 'pope.jsonl'}"], tmp_path / "run")
+    assert run.status == 2
+    assert run.stderr.startswith(f"harness: {model}: not the weights of Llava")
+    assert run.stderr.count("\n") == 1
+    assert "surplus keys begin with 'module.'" in run.stderr
+    assert not list((tmp_path / "run").rglob("leaderboards/*.json"))
