@@ -51,14 +51,14 @@ def check_names(arms: Sequence[Arm], open_data: Callable[[str], Dataset]) -> Non
         method = arm.method
         for model in (arm.model, *(method.models() if arm.trains else ())):
             if not loading.on_hub(model):
-                _named(arm, lambda name=model: loading.resolve(name))
+                _named(arm, loading.resolve, model)
         for dataset in (arm.dataset, *(method.datasets() if arm.trains else ())):
             if dataset is not None:
-                _named(arm, lambda name=dataset: open_data(name))
+                _named(arm, open_data, dataset)
 
 
-def _named(arm: Arm, find: Callable[[], object]) -> None:
+def _named(arm: Arm, find: Callable[[str], object], name: str) -> None:
     try:
-        find()
+        find(name)
     except HarnessError as error:
         raise type(error)(f"method '{arm.name}': {error}") from None
