@@ -41,6 +41,11 @@ class Mixture(Dataset):
         """Whether a part's rows are made up."""
         return any(part.dataset.lab for part in self._parts)
 
+    @property
+    def sources(self) -> Sequence[str]:
+        """The parts' sources as its file names them."""
+        return [part.source for part in self._recipe.parts]
+
     def splits(self) -> Sequence[str]:
         return (SPLIT,)
 

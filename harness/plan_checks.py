@@ -1,7 +1,6 @@
 """Mistakes in cards and settings that are found before anything is loaded or trained."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from harness.arms import Arm
 from harness.dataset import Dataset
@@ -52,14 +51,14 @@ def check_names(arms: Sequence[Arm], open_data: Callable[[str], Dataset]) -> Non
         method = arm.method
         for model in (arm.model, *(method.models() if arm.trains else ())):
             if not loading.on_hub(model):
-                _named(arm, partial(loading.resolve, model))
+                _named(arm, loading.resolve, model)
         for dataset in (arm.dataset, *(method.datasets() if arm.trains else ())):
             if dataset is not None:
-                _named(arm, partial(open_data, dataset))
+                _named(arm, open_data, dataset)
 
 
-def _named(arm: Arm, find: Callable[[], object]) -> None:
+def _named(arm: Arm, find: Callable[[str], object], name: str) -> None:
     try:
-        find()
+        find(name)
     except HarnessError as error:
         raise type(error)(f"method '{arm.name}': {error}") from None

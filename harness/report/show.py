@@ -12,6 +12,7 @@ from harness.engines import Engine
 from harness.errors import PluginError
 from harness.judges import Judge
 from harness.method import Method
+from harness.mixtures import Mixture
 from harness.models.embedded import EmbeddedModel
 from harness.registry import Plugin
 from harness.task import Task, TaskGroup
@@ -105,10 +106,13 @@ def _task(task: Any) -> str:
 
 
 def _dataset(dataset: Any) -> str:
+    """Splits, with their rows where they are made here: others may have to be downloaded."""
     lines = [inspect.getdoc(type(dataset)) or "", "", "splits:"]
-    return "\n".join(
-        [*lines, *(f"  {name}: {len(dataset.rows(name)):,} rows" for name in dataset.splits())]
-    )
+    for name in dataset.splits():
+        lines.append(f"  {name}: {len(dataset.rows(name)):,} rows" if dataset.lab else f"  {name}")
+    if isinstance(dataset, Mixture):
+        lines += ["parts:", *(f"  {source}" for source in dataset.sources)]
+    return "\n".join(lines)
 
 
 def _model(model: Any) -> str:
