@@ -3,6 +3,7 @@
 from harness.fitting import fit_folder
 from harness.pipeline import run_folder
 from harness.plan import Plan, open_data
+from harness.shown import shown
 from harness.store import Store
 
 
@@ -34,4 +35,4 @@ def plan_text(plan: Plan) -> str:
             f"({scored.ref.split}), about {each:g} request(s) each, for {arms} model(s)"
         )
     lines.append(f"  leaderboards under {config.leaderboards}")
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))

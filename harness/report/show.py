@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel
 
 from harness.registry import Plugin
+from harness.shown import shown
 
 
 def show_text(plugin: Plugin) -> str:
@@ -22,7 +23,7 @@ def show_text(plugin: Plugin) -> str:
         "engines": _engine,
         "judges": _judge,
     }
-    return f"{head}\n{body[plugin.kind](loaded)}".rstrip()
+    return f"{shown(head)}\n{body[plugin.kind](loaded)}".rstrip()
 
 
 def _method(cls: Any) -> str:

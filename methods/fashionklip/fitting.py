@@ -1,7 +1,6 @@
 """What FashionKLIP and its baselines do to fit."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from harness import processes
 from harness.errors import DataError, HarnessError
 from harness.files import write_atomic
 from harness.settings import TrainSettings
+from harness.shown import echo
 from harness.sources import check_apart, pictured
 from harness.trainer import casts
 from harness.training import Fit
@@ -124,7 +124,7 @@ def _leave_out(reasons: Sequence[str], fit: Fit, skip: bool) -> None:
     if processes.is_main():
         lines = (json.dumps({"left_out": reason}, ensure_ascii=False) + "\n" for reason in reasons)
         write_atomic(fit.folder / LEFT_OUT, "".join(lines))
-        print(f"left out {len(reasons)} pictures to train on: {first}", file=sys.stderr)
+        echo(f"left out {len(reasons)} pictures to train on: {first}", err=True)
 
 
 def build_graph(views: Sequence[View], config: FashionKlipConfig) -> Graph:
