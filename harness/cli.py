@@ -15,6 +15,7 @@ from harness.engine_commands import engine_commands
 from harness.errors import HarnessError, one_line, suggestion
 from harness.pairs import pairs
 from harness.plugin_commands import AsJson, build_model, list_plugins, show_plugin
+from harness.shown import echo, shown
 
 
 class Commands(TyperGroup):
@@ -41,7 +42,8 @@ class Commands(TyperGroup):
         rows = []
         for plugin in registry.plugins("commands"):
             hidden = " (hidden by the verb of that name)" if plugin.name in self.commands else ""
-            rows.append((plugin.name, f"of {plugin.distribution} {plugin.version}{hidden}"))
+            origin = f"of {plugin.distribution} {plugin.version}{hidden}"
+            rows.append((shown(plugin.name), shown(origin)))
         if rows:
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(rows)
@@ -146,7 +148,7 @@ def run(
     if dry_run:
         from harness.report.plan import plan_text
 
-        typer.echo(plan_text(plan))
+        echo(plan_text(plan))
         return
     from harness.pipeline import execute
     from harness.report.progress import progress
@@ -230,7 +232,7 @@ def compare(
         raise HarnessError(f"--fail-on takes 'worse', not '{fail_on}'.")
     result = comparing.compare(before, after, leaderboards=leaderboards, runs=runs)
     if as_json:
-        typer.echo(result.model_dump_json(indent=1))
+        echo(result.model_dump_json(indent=1))
     else:
         _print(comparison_table(result))
     if fail_on and comparing.any_worse(result):
@@ -243,16 +245,16 @@ for name, command in (("list", list_plugins), ("show", show_plugin), ("build", b
 
 def _show(entries: Any, baseline: str, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=1))
+        echo(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=1))
     else:
         from harness.report.terminal import run_table
 
         _print(run_table(entries, baseline))
 
 
-def _print_examples(shown: Any) -> None:
-    for what, lines in shown.items():
-        typer.echo("\n".join(["", f"{what}, for example:", *(f"  {line}" for line in lines)]))
+def _print_examples(examples: Any) -> None:
+    for what, lines in examples.items():
+        echo("\n".join(["", f"{shown(what)}, for example:", *(f"  {shown(x)}" for x in lines)]))
 
 
 def _print(tables: Any) -> None:

@@ -3,6 +3,7 @@
 import typer
 
 from harness import registry
+from harness.shown import echo
 
 engine_commands = typer.Typer(
     help="Scorers in environments of their own: list, install, remove.", no_args_is_help=True
@@ -17,7 +18,7 @@ def engines_list() -> None:
     for name in registry.names("engines"):
         engine = engines.load(name)
         state = engines.folder(engine) if engines.installed(engine) else "not installed"
-        typer.echo(f"{name}  {engine.summary}  [{state}]")
+        echo(f"{name}  {engine.summary}  [{state}]")
 
 
 @engine_commands.command("install")
@@ -26,8 +27,8 @@ def engines_install(name: str) -> None:
     from harness import engines
 
     engine = engines.load(name)
-    typer.echo(f"installing {name}; pip's words are in {engines.install_log(engine)}", err=True)
-    typer.echo(engines.install(engine))
+    echo(f"installing {name}; pip's words are in {engines.install_log(engine)}", err=True)
+    echo(str(engines.install(engine)))
 
 
 @engine_commands.command("remove")
@@ -37,7 +38,7 @@ def engines_remove(name: str) -> None:
 
     removed = engines.remove(name)
     for path in removed:
-        typer.echo(f"removed {path}")
+        echo(f"removed {path}")
     if not removed:
         registry.find("engines", name)
-        typer.echo(f"there is no environment of '{name}'")
+        echo(f"there is no environment of '{name}'")

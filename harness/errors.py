@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.shown import shown
+
 
 class HarnessError(Exception):
     """An error of the user: printed as one line, exit status 2, never a traceback."""
@@ -26,7 +28,7 @@ def one_line(message: str) -> str:
     line = " ".join(message.split())
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 3 :]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return shown(line)
 
 
 def complaint(problem: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from harness.judges import Case, Judge, verdicts
 from harness.plan import Scored
 from harness.schema import digest
 from harness.seals import read_rows, write_rows
+from harness.shown import shown
 from harness.store import ROWS, Store, turn
 from harness.task import Prediction
 
@@ -42,10 +43,10 @@ def _say_failed(judge: Judge, rows: Sequence[Mapping[str, Any]]) -> None:
     """Say why judgements failed: a table of results says how many alone."""
     failed = [row["reason"] for row in rows if row["decision"] is None]
     if failed and processes.is_main():
+        reason = shown(failed[0] or "it does not say why")
         print(
-            f"judge '{judge.name}': {len(failed)} of {len(rows)} judgements failed, the first: "
-            f"{failed[0] or 'it does not say why'}. The same command asks again where no answer "
-            "came.",
+            f"judge '{shown(judge.name)}': {len(failed)} of {len(rows)} judgements failed, the "
+            f"first: {reason}. The same command asks again where no answer came.",
             file=sys.stderr,
         )
 

@@ -15,6 +15,7 @@ from harness.provenance import options, provenance
 from harness.records import nearest_file
 from harness.report.progress import Quiet
 from harness.schema import Cost, Entry, ModelRef, RunConfig, digest
+from harness.shown import shown
 from harness.store import Store
 from harness.task import Prediction
 
@@ -60,7 +61,7 @@ def score_outputs(
             "provenance": provenance(config, _command(config, file, field, name), Participants()),
         }
         entry, rows = make_entry(config, scored, predictions, who, store)
-        folder = config.runs / f"{METHOD}-{entry.model.name.replace('/', '-')[:80]}"
+        folder = config.runs / f"{METHOD}-{shown(entry.model.name.replace('/', '-'))[:80]}"
         keep(config, entry, rows, folder, reporter or Quiet())
         entries.append(entry)
     return entries

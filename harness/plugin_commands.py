@@ -8,6 +8,7 @@ import typer
 
 from harness import registry
 from harness.errors import HarnessError, suggestion
+from harness.shown import echo, shown
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
@@ -28,7 +29,7 @@ def list_plugins(
     if as_json:
         fields = ("name", "value", "distribution", "version")
         rows = [{f: getattr(p, f) for f in fields} | {"summary": p.summary()} for p in plugins]
-        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     width = max((len(plugin.name) for plugin in plugins), default=0)
     counts = {plugin.name: 0 for plugin in plugins}
@@ -40,7 +41,7 @@ def list_plugins(
         if counts[plugin.name] > 1:
             notes.append(f"ambiguous: {plugin.distribution} {plugin.value}")
         note = f"  [{', '.join(notes)}]" if notes else ""
-        typer.echo(f"{plugin.name:<{width}}  {plugin.summary()}{note}".rstrip())
+        echo(shown(f"{plugin.name:<{width}}  {plugin.summary()}{note}".rstrip()))
 
 
 def show_plugin(
@@ -56,7 +57,7 @@ def show_plugin(
     from harness.report.show import show_text
 
     for kind in found:
-        typer.echo(show_text(registry.find(kind, name)))
+        echo(show_text(registry.find(kind, name)))
 
 
 def build_model(
@@ -69,5 +70,5 @@ def build_model(
     """Train an embedded base model from scratch."""
     model = registry.load("models", name)
     folder = out or model.folder
-    typer.echo(f"building {name} in {folder}", err=True)
+    echo(f"building {name} in {folder}", err=True)
     model.build(folder, seed)

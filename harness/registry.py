@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, PluginError, suggestion
+from harness.shown import shown
 
 KINDS = ("methods", "tasks", "datasets", "models", "engines", "judges")
 """What can be listed; each is the entry-point group `harness.<kind>`."""
@@ -138,6 +139,11 @@ def find(kind: str, name: str) -> Plugin:
     Where the task `lm_eval` is registered, `lm_eval/gsm8k` is a member of that collection: its
     object is what the registered one returns when it is called with `gsm8k`.
     """
+    if shown(name) != name:
+        raise PluginError(
+            f"{kind[:-1]} '{name}' has control characters in its name, which would name folders: "
+            "it cannot be used."
+        )
     registered = _registered(kind)
     collection, _, member = name.partition("/")
     if kind in COLLECTED and name not in registered and member and collection in registered:

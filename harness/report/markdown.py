@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from harness import contrast
 from harness.schema import Entry
+from harness.shown import shown
 
 
 def head(*cells: str) -> list[str]:
@@ -13,7 +14,7 @@ def head(*cells: str) -> list[str]:
 
 def row(*cells: str) -> str:
     """One line of a table."""
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(map(shown, cells))} |"
 
 
 def mean(entries: Sequence[Entry], metric: str) -> float:

@@ -7,6 +7,7 @@ from harness.pipeline import run_folder
 from harness.plan import Plan
 from harness.seals import is_sealed
 from harness.settings import trainings
+from harness.shown import shown
 from harness.store import Store
 
 
@@ -42,7 +43,7 @@ def plan_text(plan: Plan) -> str:
             f"({scored.ref.split}), about {each:g} request(s) each, for {arms} model(s)"
         )
     lines.append(f"  leaderboards under {config.leaderboards}")
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))
 
 
 def _memory(arm: Arm) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.processes import is_main
 from harness.schema import Entry
+from harness.shown import shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -48,7 +49,9 @@ class Bars(Quiet):
         """Move a bar, or turn it into a line at its end."""
         super().step(what, done, total, figures)
         if what not in self.ids:
-            self.ids[what] = self.bars.add_task(what, total=total, loss="", speed="", saved="")
+            self.ids[what] = self.bars.add_task(
+                shown(what), total=total, loss="", speed="", saved=""
+            )
         bar = self.ids[what]
         self.bars.update(bar, completed=done, total=total)
         task = next(task for task in self.bars.tasks if task.id == bar)
@@ -64,7 +67,9 @@ class Bars(Quiet):
                 f"{total:,} in {task.elapsed or 0:.1f} s",
                 *filter(None, task.fields.values()),
             ]
-            self.bars.console.print(f"{what}: {', '.join(fields)}", highlight=False)
+            self.bars.console.print(
+                f"{shown(what)}: {', '.join(fields)}", highlight=False, markup=False
+            )
 
 
 @contextmanager
@@ -84,7 +89,7 @@ def progress(quiet: bool) -> Iterator[Quiet]:
     )
 
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),

@@ -15,6 +15,7 @@ from harness.method import Method
 from harness.mixtures import Mixture
 from harness.models.embedded import EmbeddedModel
 from harness.registry import Plugin
+from harness.shown import shown
 from harness.task import Task, TaskGroup
 
 
@@ -36,7 +37,7 @@ def show_text(plugin: Plugin) -> str:
         "engines": _engine,
         "judges": _judge,
     }
-    return f"{head}\n{body[plugin.kind](loaded)}".rstrip()
+    return f"{shown(head)}\n{body[plugin.kind](loaded)}".rstrip()
 
 
 def _check_kind(plugin: Plugin, loaded: Any) -> None:

@@ -8,57 +8,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from harness.compare import Comparison, Row
 from harness.contrast import ALPHA, Contrast
+from harness.report.blocks import Block, Line, Tables
 from harness.schema import Entry, canonical_json
 from harness.summary import Group, Summary, TaskSummary, summarize
 
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
-    from rich.text import Text
-
-STYLES = {"better": "green", "worse": "bold red", "no evidence": "dim", "unchanged": "dim"}
 TESTED = ["difference", "p (Holm)", "verdict"]
-GAP = "  "
-INDENT = "    "
 
 
 CATEGORIES = 12
 """More categories than this are left to the leaderboard."""
-
-
-@dataclass
-class Line:
-    """One row of a table: aligned cells, and details wrapped below them."""
-
-    cells: list[str]
-    details: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Block:
-    """A titled table; a first cell too wide for the screen gets a line of its own."""
-
-    title: str
-    header: list[str]
-    lines: list[Line]
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Tables:
-    """What a rich console prints: `console.print(run_table(entries))`."""
-
-    blocks: list[Block]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for position, block in enumerate(self.blocks):
-            if position:
-                yield ""
-            yield from _render(block, options.max_width, options.ascii_only)
 
 
 def run_table(entries: Sequence[Entry] | Summary, baseline: str = "base") -> Tables:
@@ -272,54 +233,3 @@ def _secondary(metrics: dict[str, str], primary: str) -> list[str]:
 def _join(parts: Iterable[str]) -> str:
     # No-break spaces: a wrapped line never parts a name from its value.
     return "; ".join(part.replace(" ", "\u00a0") for part in parts)
-
-
-def _render(block: Block, width: int, ascii_only: bool) -> Iterable[Text]:
-    from rich.cells import cell_len
-
-    rows = [block.header, *(line.cells for line in block.lines)] if block.header else []
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    rest = sum(widths[1:]) + len(GAP) * len(widths[1:])
-    first = min(max(widths[:1], default=0), max(width - rest, len(INDENT)))
-    widths[:1] = [first] if widths else []
-    yield from _wrapped(block.title, "", width, ascii_only, "bold")
-    if block.header:
-        yield _cells(block.header, widths, "dim")
-    for line in block.lines:
-        cells = line.cells
-        if not block.header or cell_len(cells[0]) > first:
-            yield from _wrapped(cells[0], GAP, width, ascii_only, "")
-            cells = ["", *cells[1:]]
-        if block.header:
-            yield _cells(cells, widths, "")
-        for detail in line.details:
-            yield from _wrapped(detail, INDENT, width, ascii_only, "dim")
-    for note in block.notes:
-        yield from _wrapped(note, "", width, ascii_only, "dim italic")
-
-
-def _cells(cells: Sequence[str], widths: Sequence[int], style: str) -> Text:
-    from rich.text import Text
-
-    line = Text(style=style, no_wrap=True, overflow="ellipsis")
-    for position, (cell, size) in enumerate(zip(cells, widths, strict=True)):
-        text = Text(cell, style=STYLES.get(cell, ""))
-        text.pad_right(max(0, size - text.cell_len))
-        line.append(GAP if position else "").append_text(text)
-    line.rstrip()
-    return line
-
-
-def _wrapped(text: str, indent: str, width: int, ascii_only: bool, style: str) -> Iterable[Text]:
-    """Wrap at ordinary spaces; ASCII where the output has no arrows."""
-    import textwrap
-
-    from rich.text import Text
-
-    if ascii_only:
-        text = text.replace("↑ ", "").replace("↓ ", "")
-    wrapper = textwrap.TextWrapper(
-        max(20, width), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-    )
-    for line in wrapper.wrap(text):
-        yield Text(line.replace("\u00a0", " "), style=style, no_wrap=True)

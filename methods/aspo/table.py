@@ -16,6 +16,7 @@ from harness.leaderboard import load_all
 from harness.report.experiments import for_each_seed, runs_of
 from harness.report.markdown import difference, head, mean, row
 from harness.schema import Entry
+from harness.shown import echo
 
 MODELS = ("lab/scenes-vlm", "lab/scenes-vlm-1", "lab/scenes-vlm-2")
 METHODS = ("dpo", "aspo", "aspo-s", "aspo-p", "aspo-random", "aspo-oracle")
@@ -53,7 +54,7 @@ def run(
                 set=settings,
                 leaderboards=leaderboards,
             )
-            typer.echo(f"{each} {settings or 'greedy'}: done", err=True)
+            echo(f"{each} {settings or 'greedy'}: done", err=True)
 
 
 @app.command()
@@ -61,8 +62,8 @@ def show(leaderboards: Path = Path("leaderboards"), seeds: int = 3) -> None:
     """Print the tables as Markdown: values, and paired differences with 95 % intervals."""
     boards = {task: list(board.values()) for (_, task), board in load_all(leaderboards).items()}
     for name, settings in CONDITIONS.items():
-        typer.echo(f"\n**{name}** ({len(MODELS)} bases x {seeds} seeds)\n")
-        typer.echo("\n".join(_table(boards, settings, range(seeds))))
+        echo(f"\n**{name}** ({len(MODELS)} bases x {seeds} seeds)\n")
+        echo("\n".join(_table(boards, settings, range(seeds))))
 
 
 def _table(

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.shown import echo, shown
+
 app = typer.Typer(help="Of CTSD: the entropy analysis of a run.", no_args_is_help=True)
 
 
@@ -47,7 +49,7 @@ def entropy(
         plot(found, run / f"{name}.png", title)
         (run / f"{name}.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
         _print(title, numbers)
-        typer.echo(f"drawn in {run / name}.png")
+        echo(f"drawn in {run / name}.png")
 
 
 def _config(run: Path) -> Any:
@@ -74,12 +76,15 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _print(title: str, numbers: dict[str, dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("", "steps", "repeated", "H", "gain", "other: H", "gain", title=title, box=None)
+    table = Table(
+        "", "steps", "repeated", "H", "gain", "other: H", "gain", title=Text(shown(title)), box=None
+    )
     for label, of in numbers.items():
         steps = of["repeated_steps"] + of["other_steps"]
         cells = [f"{steps:,}", f"{of['repeated_steps'] / max(steps, 1):.1%}"]
         columns = ("repeated_entropy", "repeated_gain", "other_entropy", "other_gain")
         cells += ["-" if of[name] is None else f"{of[name]:.3f}" for name in columns]
-        table.add_row(label, *cells)
+        table.add_row(Text(shown(label)), *cells)
     Console().print(table)

@@ -20,6 +20,7 @@ from harness.dataset import Dataset
 from harness.errors import HarnessError
 from harness.opening import open_data
 from harness.parallel import parallel_text
+from harness.shown import echo
 
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 HEAD_WIDTH = 32
@@ -167,7 +168,7 @@ def scratch(
 ) -> None:
     shape = {"vocabulary": vocabulary, "width": width, "layers": layers, "seed": seed}
     model = write_scratch(dataset, source, target, out, **shape)
-    typer.echo(f"{out}: {model.num_parameters():,} random weights")
+    echo(f"{out}: {model.num_parameters():,} random weights")
 
 
 def run_app(app: Callable[[], None]) -> None:
@@ -175,7 +176,7 @@ def run_app(app: Callable[[], None]) -> None:
     try:
         app()
     except HarnessError as error:
-        print(f"harness: {error}", file=sys.stderr)
+        echo(f"harness: {error}", err=True)
         sys.exit(2)
 
 

@@ -16,6 +16,7 @@ from harness.leaderboard import load_all
 from harness.report.experiments import for_each_seed, runs_of
 from harness.report.markdown import difference, head, mean, row
 from harness.schema import Entry
+from harness.shown import echo
 
 MODELS = ("lab/titles-young", "lab/titles-mature")
 SPACINGS = {
@@ -85,7 +86,7 @@ def run(
                 changed = {} if strength == 1.0 else {"loss.strength": strength}
                 names = list(methods)
                 harness.run(method=names, dataset=dataset, seeds=seeds, set=changed, **common)
-                typer.echo(f"{each} {task} strength {strength}: done", err=True)
+                echo(f"{each} {task} strength {strength}: done", err=True)
 
 
 @app.command()
@@ -98,7 +99,7 @@ def sweep(
     """Try settings on the dev split; leaderboards of their own, since nothing here is a result."""
     task, dataset = SPACINGS[spacing]
     tried = SWEEP if method == "ctsd" else [s for s in SWEEP if s["loss.gamma"] == 0.9]
-    typer.echo("\n".join(head("method", "settings", *METRICS)))
+    echo("\n".join(head("method", "settings", *METRICS)))
     for settings in tried:
         base, entry = harness.run(
             method=[method],
@@ -110,9 +111,9 @@ def sweep(
             leaderboards=leaderboards,
         )
         if settings is tried[0]:
-            typer.echo(row("base", "", *(_mean([base], name) for name in METRICS)))
+            echo(row("base", "", *(_mean([base], name) for name in METRICS)))
         shown = ", ".join(f"{k.removeprefix('loss.')} {v}" for k, v in settings.items())
-        typer.echo(row(method, shown, *(_mean([entry], name) for name in METRICS)))
+        echo(row(method, shown, *(_mean([entry], name) for name in METRICS)))
 
 
 @app.command()
@@ -120,8 +121,8 @@ def show(leaderboards: Path = Path("leaderboards"), seeds: int = 3) -> None:
     """Print the tables as Markdown: values, and paired differences with 95 % intervals."""
     boards = _boards(leaderboards)
     for model, spacing in _cells():
-        typer.echo(f"\n**{model}, repeats {spacing}** ({seeds} seeds)\n")
-        typer.echo("\n".join(_table(_arms(boards, model, spacing, seeds))))
+        echo(f"\n**{model}, repeats {spacing}** ({seeds} seeds)\n")
+        echo("\n".join(_table(_arms(boards, model, spacing, seeds))))
 
 
 @app.command()

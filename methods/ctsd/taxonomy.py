@@ -21,6 +21,7 @@ from harness.pipeline import run_folder
 from harness.report.markdown import difference, head, mean, row
 from harness.schema import Entry
 from harness.seeds import seeds_difference
+from harness.shown import echo
 from harness.sources import BRANCHES
 from harness.store import link
 from methods.ctsd.scratch import run_app, write_scratch
@@ -154,7 +155,7 @@ def show(
 ) -> None:
     """Print the table of a pair as Markdown: means over seeds, and differences from ce."""
     entries = load_all(leaderboards).get((False, TASK), {}).values()
-    typer.echo("\n".join(table(list(entries), pair, split)))
+    echo("\n".join(table(list(entries), pair, split)))
 
 
 @app.command()
@@ -174,7 +175,7 @@ def repeats(
         if found is None or found.low is None or found.high is None:
             raise HarnessError(f"'{metric}' is undefined for {other} or {ours}.")
         low, high = 100 * found.low, 100 * found.high
-        typer.echo(f"{ours} minus {other}: {100 * found.value:+.1f} [{low:+.1f}, {high:+.1f}]")
+        echo(f"{ours} minus {other}: {100 * found.value:+.1f} [{low:+.1f}, {high:+.1f}]")
 
 
 def _shares(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.shown import echo, shown
+
 if TYPE_CHECKING:
     from harness.models.dual_encoder import DualEncoder
     from methods.fashionklip.drawing import Pictures
@@ -59,7 +61,7 @@ def extend(
     found = Graph.read(graph)
     new = found.extend(*_titles(titles, field, product))
     found.write(graph)
-    typer.echo(f"{len(new)} new: {', '.join(found.concepts[each].phrase for each in new[:10])}")
+    echo(f"{len(new)} new: {', '.join(found.concepts[each].phrase for each in new[:10])}")
     _say(found, graph)
 
 
@@ -105,7 +107,7 @@ def show(
         encoder, encoded = _encoded(model or str(graph.parent), catalog, skip_broken, runs)
         pictures = concept_thumbnails(encoder, encoded, concepts)
     svg.write_text(draw(found, concept, depth + 1, breadth, pictures), encoding="utf-8")
-    typer.echo(f"drawn in {svg}")
+    echo(f"drawn in {svg}")
 
 
 @app.command()
@@ -128,17 +130,18 @@ def search(
     matches = searching.best(found.vectors, encoder.encode_texts([query])[0], top)
     for rank, match in enumerate(matches, start=1):
         name, title = found.shelf.names[match.index], found.shelf.titles[match.index]
-        typer.echo(f"{rank:3d}  {match.score:6.3f}  {name}  {title}")
+        echo(f"{rank:3d}  {match.score:6.3f}  {name}  {title}")
     searching.contact_sheet(found.shelf, matches).save(sheet)
-    typer.echo(f"contact sheet: {sheet}")
+    echo(f"contact sheet: {sheet}")
     if export is not None:
         searching.export(export, found.shelf.names, found.vectors)
-        typer.echo(f"vectors of {len(found.vectors)} pictures: {export}")
+        echo(f"vectors of {len(found.vectors)} pictures: {export}")
 
 
 def _print(graph: "Graph", concept: str | None, depth: int, breadth: int) -> None:
     """Print a concept's tree, or the most frequent trees."""
     from rich.console import Console
+    from rich.text import Text
     from rich.tree import Tree
 
     children = graph.children()
@@ -148,7 +151,7 @@ def _print(graph: "Graph", concept: str | None, depth: int, breadth: int) -> Non
         kinds = children.get(concept_id, [])
         for each in kinds[: breadth if left else 0]:
             grow(
-                tree.add(f"{each.phrase} ({each.count})", highlight=False),
+                tree.add(Text(shown(f"{each.phrase} ({each.count})"))),
                 each.concept_id,
                 left - 1,
             )
@@ -157,11 +160,11 @@ def _print(graph: "Graph", concept: str | None, depth: int, breadth: int) -> Non
             tree.add(f"+{hidden} more", highlight=False)
 
     for root in roots[: max(breadth, 1)]:
-        tree = Tree(f"{root.phrase} ({root.count})", highlight=False)
+        tree = Tree(Text(shown(f"{root.phrase} ({root.count})")))
         grow(tree, root.concept_id, depth)
         Console().print(tree)
     if len(roots) > max(breadth, 1):
-        typer.echo(f"+{len(roots) - max(breadth, 1)} more")
+        echo(f"+{len(roots) - max(breadth, 1)} more")
 
 
 def _encoded(
@@ -181,7 +184,7 @@ def _encoded(
     encoder = loading.load(folder, "dual-encoder")
     found = encode(encoder, folder, shelf, Store(runs / "store"), skip_broken)
     if found.broken:
-        typer.echo(f"left out {len(found.broken)}: {found.broken[0]}", err=True)
+        echo(f"left out {len(found.broken)}: {found.broken[0]}", err=True)
     return encoder, found
 
 
@@ -197,7 +200,7 @@ def _titles(name: str, field: str, product: str) -> tuple[list[str], list[str]]:
 
 def _say(graph: "Graph", path: Path) -> None:
     roots = len(graph.children().get(None, []))
-    typer.echo(
+    echo(
         f"{len(graph.concepts)} concepts in {roots} trees, by {graph.chunker.name}, "
         f"from {graph.threshold} products on: {path}"
     )

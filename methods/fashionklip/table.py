@@ -21,6 +21,7 @@ from harness.leaderboard import load_all
 from harness.report.experiments import Changes, for_each_seed, run_of, runs_of
 from harness.report.markdown import difference, head, mean, row
 from harness.schema import Entry
+from harness.shown import echo
 
 MODEL = "lab/garments-clip"
 METHODS = (
@@ -123,7 +124,7 @@ def sweep(
 ) -> None:
     """Try rates on the dev splits with one seed; leaderboards of their own: nothing is a result."""
     world = LAB if catalogue is None else SHOP
-    typer.echo("\n".join(head("method", "rate", *world.tasks)))
+    echo("\n".join(head("method", "rate", *world.tasks)))
     asked = next(_asked(world, catalogue, None))
     for method in methods.split(","):
         for rate in RATES:
@@ -137,7 +138,7 @@ def sweep(
             )
             for name in ("base", method) if (method, rate) == ("clip", RATES[0]) else (method,):
                 values = [f"{100 * mean([e], e.primary):.1f}" for e in entries if e.method == name]
-                typer.echo(row(name, "" if name == "base" else f"{rate:g}", *values))
+                echo(row(name, "" if name == "base" else f"{rate:g}", *values))
 
 
 @app.command()
@@ -172,7 +173,7 @@ def catalogue(
             each["combination"] = "seen" if each["combination"] in seen else "held out"
         lines = [json.dumps(each, ensure_ascii=False) for each in some]
         (out / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        typer.echo(f"{name}: {len(some)} pictures of {len({r['product'] for r in some})} products")
+        echo(f"{name}: {len(some)} pictures of {len({r['product'] for r in some})} products")
 
 
 Arms = Mapping[str, list[Entry]]
@@ -194,9 +195,9 @@ def show(
         for task in world.tasks:
             found = [entry for entry in boards.get(task, []) if _is_of(entry, tested)]
             arms = _arms(found, world, seeds)
-            typer.echo(f"\n**{task}**{'' if tested is None else f', {tested.name}'}\n")
-            typer.echo("\n".join([*quality(arms), "", *differences(arms)]))
-    typer.echo("\n" + "\n".join(trainings(world, catalogue, runs, seeds)))
+            echo(f"\n**{task}**{'' if tested is None else f', {tested.name}'}\n")
+            echo("\n".join([*quality(arms), "", *differences(arms)]))
+    echo("\n" + "\n".join(trainings(world, catalogue, runs, seeds)))
 
 
 def _is_of(entry: Entry, tested: Path | None) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.shown import echo
 from methods.modula import costs
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def routing(
             text = json.dumps(shares, indent=1) + "\n"
             place.with_suffix(".json").write_text(text, encoding="utf-8")
             _print_shares(label, looking.means(shares))
-            typer.echo(f"drawn in {place.with_suffix('.png')}")
+            echo(f"drawn in {place.with_suffix('.png')}")
 
 
 def _prompts(scored: Any, limit: int) -> list[str]:
@@ -151,7 +152,7 @@ def _again(
                 whole = costs.of_fit(folder, f"{against}-seed{seed}")
                 _print_cost(console, f"{against} seed {seed}", whole)
                 _say(console, f"that is {_share(took, whole)} that {against} takes")
-    typer.echo(f"run folder: {folder}")
+    echo(f"run folder: {folder}")
 
 
 def _config(run: Path) -> "RunConfig":

@@ -18,6 +18,7 @@ from harness.leaderboard import load_all
 from harness.report.experiments import Changes, for_each_seed, run_of, runs_of
 from harness.report.markdown import difference, head, mean, mean_difference, row
 from harness.schema import Entry
+from harness.shown import echo
 from methods.modula import costs
 from methods.modula.plugin import DOMAINS
 
@@ -92,7 +93,7 @@ def sweep(
     only: Annotated[str, typer.Option(help="Rows by comma: some of all.")] = ",".join(TRIALS),
 ) -> None:
     """Try rates on the dev splits with one seed; leaderboards of their own: nothing is a result."""
-    typer.echo("\n".join(head("method", "rates", "mean", "mean of domains", "general")))
+    echo("\n".join(head("method", "rates", "mean", "mean of domains", "general")))
     tasks = [*map(task, DOMAINS), GENERAL]
     for name in only.split(","):
         method = CONTROL if name == UNIVERSAL else name
@@ -109,7 +110,7 @@ def sweep(
             for each, shown in (("base", ""), (name, ", ".join(rates))):
                 found = [e for e in entries if (e.method == "base") == (each == "base")]
                 if each == name or (method, changed) == ("lora", TRIALS["lora"][0]):
-                    typer.echo(row(each, shown, *_cells(found)))
+                    echo(row(each, shown, *_cells(found)))
 
 
 def _cells(entries: Sequence[Entry]) -> list[str]:
@@ -134,7 +135,7 @@ def show(
     ]
     arms = _arms(found, seeds)
     for text in (quality(arms), differences(arms), spent(arms, runs), added(arms, found, runs)):
-        typer.echo("\n".join(text) + "\n")
+        echo("\n".join(text) + "\n")
 
 
 Arms = Mapping[str, Mapping[str, list[Entry]]]

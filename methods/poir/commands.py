@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.shown import echo
+
 app = typer.Typer(help="Of POIR: rewriting prompts.", no_args_is_help=True)
 
 
@@ -56,7 +58,7 @@ def rewrite(
         raise HarnessError("the prompt is empty.")
     found = rewritten(loading.load(folder, "causal-lm"), rewriting, prompts, seed)
     for before, after in zip(prompts, found, strict=True):
-        typer.echo(canonical_json({"prompt": before, "rewrite": after}) if file else after)
+        echo(canonical_json({"prompt": before, "rewrite": after}) if file else after)
 
 
 def _said() -> str:

@@ -19,6 +19,7 @@ from harness.leaderboard import load_all
 from harness.report.experiments import Changes, for_each_seed, run_of, runs_of
 from harness.report.markdown import difference, head, mean, row
 from harness.schema import Entry
+from harness.shown import echo
 
 TASK = "errands_prompts"
 UNTRAINED = ("base", "cot-suffix", "poir-untrained")
@@ -83,7 +84,7 @@ def run(
 @app.command()
 def sweep(leaderboards: Boards = Path("sweep"), runs: Runs = Path("runs")) -> None:
     """Try rates on the dev split with one seed; leaderboards of their own: nothing is a result."""
-    typer.echo("\n".join(head("method", "settings", "win rate", "right", "kept")))
+    echo("\n".join(head("method", "settings", "win rate", "right", "kept")))
     for method, trials in TRIALS.items():
         for changed in trials:
             entries = harness.run(
@@ -96,7 +97,7 @@ def sweep(leaderboards: Boards = Path("sweep"), runs: Runs = Path("runs")) -> No
             )
             cells = [_percent(entries[-1:], name) for name in ("win_rate", "right", "kept")]
             shown = ", ".join(f"{key} {value:g}" for key, value in changed.items())
-            typer.echo(row(method, shown, *cells))
+            echo(row(method, shown, *cells))
 
 
 @app.command()
@@ -123,7 +124,7 @@ def show(
         quality({name: each for name, each in found.items() if name.endswith("greedy")}),
     ]
     for lines in tables:
-        typer.echo("\n".join(lines) + "\n")
+        echo("\n".join(lines) + "\n")
 
 
 def quality(rows: Mapping[str, Sequence[Entry]]) -> list[str]:
@@ -211,10 +212,10 @@ def scores(
     for prompt, some in prompts:
         truths["right"].append([next(said) == wanted[prompt] for _ in some])
         truths["kept"].append([kind(prompt, c["prompt"]) in ("good", "vague") for c in some])
-    typer.echo("\n".join(head("score", *(f"AUC of {name}" for name in truths))))
+    echo("\n".join(head("score", *(f"AUC of {name}" for name in truths))))
     for name in SCORES:
         values = [[_value(c, name) for c in some] for _, some in prompts]
-        typer.echo(row(name, *(f"{within(values, truth):.3f}" for truth in truths.values())))
+        echo(row(name, *(f"{within(values, truth):.3f}" for truth in truths.values())))
 
 
 def _distinct(history: Mapping[str, Any]) -> list[Mapping[str, Any]]:
