@@ -50,7 +50,7 @@ class DualEncoder(RoleModel):
         if is_open_clip(Path(folder)):
             module, processor = open_clip.read(Path(folder))
             return cls(module.to(device, dtype).eval(), processor)
-        kind = MODEL_MAPPING[type(read_config(folder))]
+        kind: Any = MODEL_MAPPING[type(read_config(folder))]
         if not hasattr(kind, "get_image_features"):
             raise ValueError(f"{kind.__name__} has no features of images and of texts")
         module = read_model(AutoModel, folder, device, dtype, cls.role)
