@@ -248,6 +248,16 @@ def test_settings_that_are_no_mapping_are_one_line(tmp_path: Path) -> None:
     refused(tiny_llama(), folder)
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_weights_that_are_no_finite_numbers_are_one_line(value: str, tmp_path: Path) -> None:
+    _, folder = saved(tmp_path)
+    tensors = load_file(folder / "modula.safetensors")
+    name = "model.layers.0.self_attn.q_proj.router"
+    tensors[name][0, 0] = float(value)
+    save_file(tensors, folder / "modula.safetensors")
+    assert f"'{name}' holds NaN or infinite values" in refused(tiny_llama(), folder)
+
+
 def test_a_damaged_expert_is_one_line(tmp_path: Path) -> None:
     module = tiny_adapted("res")
     path = checkpoint.save_expert(module, "math", tmp_path, "0a1b")

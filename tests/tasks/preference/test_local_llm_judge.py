@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from harness.chat import KEPT
@@ -192,6 +193,15 @@ def test_what_is_no_local_model_is_one_line(tmp_path):
         "which is 64, lower."
     )
     assert not (tmp_path / KEPT).exists()
+
+
+def test_a_model_whose_weights_do_not_fit_is_one_line(tmp_path):
+    model = chat_model(tmp_path / "chat")
+    weights = load_file(model / "model.safetensors")
+    renamed = {f"module.{name}": weight for name, weight in weights.items()}
+    save_file(renamed, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(HarnessError, match=r"^judge 'llm': model: .*begin with 'module\.'"):
+        judge(model, tmp_path).judge([PAIR])
 
 
 def test_an_address_is_checked_and_may_be_empty():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from harness import judges
@@ -223,3 +224,22 @@ def test_settings_are_checked_by_name(setting, value, tmp_path, monkeypatch):
     monkeypatch.setattr(judges.registry, "load", lambda kind, name: Reward)
     message = refused(judges.open_judge, "reward", {"model": "m", setting: value}, tmp_path)
     assert setting in message
+
+
+@pytest.mark.parametrize("prefix", ["module.", "base_model.model."])
+def test_weights_of_other_names_are_refused(tmp_path, prefix):
+    model = reward_model(tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    renamed = {prefix + name: weight for name, weight in weights.items()}
+    save_file(renamed, model / "model.safetensors", {"format": "pt"})
+    message = refused(judge(model).judge, CASES[:1])
+    assert message.startswith("judge 'reward': model: ")
+    assert f"all {len(weights)} surplus keys begin with '{prefix}'" in message
+
+
+def test_the_head_of_the_language_model_it_was_made_from_is_not_used(llama, tmp_path):
+    model = reward_model(tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    more = {"lm_head.weight": torch.zeros_like(weights["model.embed_tokens.weight"])}
+    save_file(weights | more, model / "model.safetensors", {"format": "pt"})
+    assert said(judge(model), CASES) == said(judge(llama), CASES)
