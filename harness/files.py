@@ -16,8 +16,6 @@ from harness.errors import DataError, HarnessError
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 """Names of files that are being written."""
-PATIENCE = 7 * 24 * 3600.0
-"""Seconds that a run waits for another one, which may train for days."""
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
