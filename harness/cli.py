@@ -288,6 +288,8 @@ def main() -> None:
             sys.exit(2)
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             _fail(str(error.format_message()))
+        if isinstance(error.__cause__, EOFError):  # of which Typer makes an Abort
+            _fail("a file that was read ends too early: get it again.")
         if type(error).__name__ == "Abort":
             _fail(interrupted, 130)
         raise

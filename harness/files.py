@@ -18,8 +18,6 @@ from harness.reading import check_regular
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 """Names of files that are being written."""
-PATIENCE = 7 * 24 * 3600.0
-"""Seconds that a run waits for another one, which may train for days."""
 SETTLED_NS = 2_000_000_000
 """Nanoseconds after which another change of a file shows in its times on any file system."""
 

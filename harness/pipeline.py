@@ -20,7 +20,7 @@ from harness import processes, selection
 from harness.arms import Arm
 from harness.entries import Reporter, keep, make_entry, of_arm
 from harness.errors import HarnessError
-from harness.files import PATIENCE, lock, remove_leftovers, write_atomic
+from harness.files import lock, remove_leftovers, write_atomic
 from harness.fitting import Fitted, fit, untrained
 from harness.models import lifetime, loading, precision
 from harness.plan import Plan, make_plan
@@ -192,7 +192,8 @@ def _alone(folder: Path) -> Iterator[None]:
     if not processes.is_main():
         yield
         return
-    with lock(folder / LOCK, PATIENCE, f"waiting for another run of this command ({folder})"):
+    waiting = f"waiting for another run of this command ({folder})"
+    with lock(folder / LOCK, processes.PATIENCE, waiting):
         remove_leftovers(folder)
         yield
 

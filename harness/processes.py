@@ -16,8 +16,8 @@ QUIET = {
 
 
 PATIENCE = 7 * 24 * 3600
-"""Seconds that a process waits for the others, who may generate for hours; torchrun ends all
-where one has died."""
+"""Seconds that a process waits for the others, or for another run, which may train for days;
+torchrun ends all where one has died."""
 
 
 def count() -> int:

@@ -21,6 +21,7 @@ from harness.schema import canonical_json, digest
 SEAL = "seal.json"
 UNFINISHED = ("steps", "chunk-*.jsonl", "*.partial")
 """Names in a folder, as patterns, of what its computation resumes from: no part of its result."""
+FOREIGN = "does not belong to it"
 
 Row = Mapping[str, Any]
 KEY, DIGITS = '"hash":"', 16
@@ -52,7 +53,8 @@ def check(folder: Path) -> None:
     """Raise `DamagedError`, with what to remove, unless a folder is as it was sealed."""
     found = damage(folder)
     if found is not None:
-        raise DamagedError(f"{folder}: damaged ({found}): remove {folder}.")
+        what = "that file" if found.endswith(FOREIGN) else folder
+        raise DamagedError(f"{folder}: damaged ({found}): remove {what}.")
 
 
 def damage(folder: Path) -> str | None:
@@ -71,7 +73,7 @@ def damage(folder: Path) -> str | None:
         if name not in here:
             return f"{name} is missing"
         if name not in files:
-            return f"{name} does not belong to it"
+            return f"{name} {FOREIGN}"
         try:
             if hash_file(here[name]) != files[name]:
                 return f"{name} is not as it was written"

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from harness import processes
 from harness.errors import HarnessError
 from harness.files import (
-    PATIENCE,
     leftovers,
     lock,
     remove,
@@ -99,7 +98,7 @@ def turn(folder: Path, finished: Callable[[], bool]) -> Iterator[bool]:
         return
     waiting = f"waiting for another run, which works on {folder}"
     main = processes.is_main()
-    with lock(folder / LOCK, PATIENCE, waiting) if main else nullcontext():
+    with lock(folder / LOCK, processes.PATIENCE, waiting) if main else nullcontext():
         if main:
             for path in _remains(folder, finished()):
                 remove(path)

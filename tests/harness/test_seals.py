@@ -68,7 +68,12 @@ def test_every_change_of_every_file_is_named_with_what_to_remove(change, name, f
 
 def test_files_that_do_not_belong_to_a_folder_are_named(folder):
     (folder / "checkpoint/adapter_config.json").write_text("{}")
-    assert seals.damage(folder) == "checkpoint/adapter_config.json does not belong to it"
+    with pytest.raises(DamagedError) as error:
+        seals.check(folder)
+    assert str(error.value) == (
+        f"{folder}: damaged (checkpoint/adapter_config.json does not belong to it): "
+        "remove that file."
+    )
 
 
 def test_a_seal_holds_for_its_own_folder_alone(folder):

@@ -146,7 +146,7 @@ def test_the_model_is_loaded_once(tmp_path, monkeypatch):
 
 def test_a_broken_file_of_answers_is_named(tmp_path):
     (tmp_path / KEPT).write_text(json.dumps({"key": "k"}) + "\n")
-    with pytest.raises(DataError, match=f"{KEPT} line 1: no kept answer"):
+    with pytest.raises(DataError, match=f"{KEPT} line 1: not as it was written"):
         LocalChat(str(chat_model(tmp_path / "model")), 3, tmp_path).answers(said("a"))
 
 
