@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from harness import processes
 from harness.arms import Arm
 from harness.code_keys import reached
-from harness.computations import of_fit
+from harness.computations import of_fit, of_model
 from harness.errors import HarnessError
 from harness.files import lock, write_atomic
 from harness.models import loading
 from harness.opening import open_data, read_training_set, training_set
-from harness.schema import Cost, Strict, canonical_json
+from harness.schema import Cost, Strict, canonical_json, digest
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def _base(arm: Arm, role: str, store: Store) -> Path:
     """
     path = loading.resolve(arm.model)
     if loading.is_adapter(path):
-        merged = store.root / "merged" / loading.identity(path)
+        code = reached(of_model(role, path)).key()
+        merged = store.root / "merged" / digest([loading.identity(path), code])
         if processes.is_main():
             with lock(merged.with_suffix(".lock")):
                 if not merged.exists():

@@ -16,7 +16,7 @@ from harness.scoring import clusters
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.preference import win_rate
 from tasks.preference.options import WinRateOptions, file_of, without_places
-from tasks.preference.responders import answering, check_key
+from tasks.preference.responders import answering, check_key, responders
 from tasks.preference.win_rate import OUTSIDE, TIE, Comparison, Judgement
 
 SHOWN = 3
@@ -48,6 +48,9 @@ class WinRate(Task):
 
     def identity(self) -> str:
         return without_places(self.card, baseline="").identity()
+
+    def models(self) -> Sequence[str]:
+        return responders(self.options)
 
     def read(self, data: Dataset, split: str | None) -> Iterator[tuple[str, Item]]:
         check_key(self.options)

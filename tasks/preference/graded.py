@@ -13,7 +13,7 @@ from harness.records import is_missing, require
 from harness.schema import TaskCard
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.preference.options import GradeOptions, file_of, without_places
-from tasks.preference.responders import answering, check_key
+from tasks.preference.responders import answering, check_key, responders
 from tasks.preference.win_rate import OUTSIDE
 
 
@@ -33,6 +33,9 @@ class SingleAnswer(Task):
 
     def identity(self) -> str:
         return without_places(self.card, references="").identity()
+
+    def models(self) -> Sequence[str]:
+        return responders(self.options)
 
     def read(self, data: Dataset, split: str | None) -> Iterator[tuple[str, Item]]:
         check_key(self.options)
