@@ -42,7 +42,10 @@ NOT_FOLLOWED = {
 """Module -> imports by which no computation goes on: `harness.run` is how a run begins, the table
 of roles names all where one is used, and every run computes its metrics anew."""
 
-UNDER_TRANSFORMERS = ("accelerate", "numpy", "safetensors", "sentencepiece", "tokenizers", "torch")
+UNDER_TRANSFORMERS = (
+    *("Jinja2", "accelerate", "numpy", "pillow", "safetensors", "sentencepiece", "tokenizers"),
+    *("torch", "torchvision"),
+)
 """Distributions that transformers imports by itself, out of sight of our sources."""
 
 WITHOUT_EFFECT = frozenset({"filelock", "huggingface_hub", "rich", "typer"})

@@ -19,13 +19,16 @@ def of_fit(method: "Method", name: str, base: Path) -> Computation:
         of_plugin(method, *_entry_module("methods", name))
         | named_in(method.config.model_dump())
         | Computation(("harness.training",), alone=("harness.fitting",))
-        | _model(method.role, base)
+        | of_model(method.role, base)
     )
 
 
 def of_predictions(task: "Task", model: Path) -> Computation:
     """Asking a model for its answers to a task."""
-    return of_task(task) | Computation((), alone=("harness.predicting",)) | _model(task.role, model)
+    found = of_task(task) | Computation((), alone=("harness.predicting",))
+    for folder in (model, *map(loading.resolve, task.models())):
+        found |= of_model(task.role, folder)
+    return found
 
 
 def of_task(task: "Task") -> Computation:
@@ -56,7 +59,7 @@ def of_adapters(model: Path) -> Computation:
     return found
 
 
-def _model(role: str | None, folder: Path) -> Computation:
+def of_model(role: str | None, folder: Path) -> Computation:
     """Loading a model in a role."""
     players = (PLAYERS[role],) if role else ()
     return Computation(("harness.models.loading", *players)) | of_adapters(folder)

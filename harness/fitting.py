@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness import processes
 from harness.arms import Arm
 from harness.code_keys import reached
-from harness.computations import of_fit
+from harness.computations import of_fit, of_model
 from harness.errors import HarnessError
 from harness.files import remove, whole_folder, write_atomic
 from harness.models import lifetime, loading, precision
@@ -98,7 +98,11 @@ def _base(arm: Arm, role: str, store: Store) -> Path:
     if loading.is_adapter(path):
         folder = store.folder(
             "merged",
-            {"adapter": loading.identity(path), "role": role, "merging": loading.MERGING},
+            {
+                "adapter": loading.identity(path),
+                "role": role,
+                **reached(of_model(role, path)).key(),
+            },
         )
         path = _merged(path, role, folder)
     return path.absolute()

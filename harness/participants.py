@@ -50,6 +50,8 @@ def of_scored(scored: "Scored", engines: Mapping[str, str]) -> Participants:
     packages = _packages(task | model)
     found = Participants(_ref("tasks", scored.task.card.name, task), packages)
     found |= Participants(_ref("datasets", scored.ref.source))
+    for name in scored.task.models():
+        found |= Participants(_ref("models", name) | _adapters(loading.resolve(name)))
     if scored.judge is not None:
         judge = of_verdicts(scored.judge)
         found |= Participants(_ref("judges", scored.judge.name, judge), _packages(judge))

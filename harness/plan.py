@@ -162,6 +162,7 @@ def scored_task(name: str, config: RunConfig) -> Scored:
 
 def _scored(task: Task, config: RunConfig) -> Scored:
     from harness.items import fingerprint, read_items
+    from harness.models import loading
 
     for name in config.engine:
         registry.find("engines", name)
@@ -189,6 +190,8 @@ def _scored(task: Task, config: RunConfig) -> Scored:
     check_metrics(task, items)
     asked = fingerprint(items)
     plain = registry.load("tasks", card.name).card.options
+    folders = [name for name in task.models() if recorded_name(name) != name]
+    models = {name: loading.identity(loading.resolve(name)) for name in folders}
     judge = _judge(card, config)
     ref = TaskRef(
         name=card.name,
@@ -199,7 +202,7 @@ def _scored(task: Task, config: RunConfig) -> Scored:
         fingerprint=asked,
         rule=card.rule,
         options={
-            key: recorded_name(value) if isinstance(value, str) else value
+            key: recorded_name(value, models.get(value)) if isinstance(value, str) else value
             for key, value in card.options.items()
             if value != plain[key]
         },

@@ -44,6 +44,7 @@ def predict(
     inputs = {
         "weights": model.fitted.weights,
         "base": model.fitted.base,
+        "models": [loading.identity(loading.resolve(name)) for name in task.models()],
         "task": scored.ref.card,
         "generation": generation,
         "items": scored.ref.fingerprint,

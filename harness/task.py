@@ -80,6 +80,13 @@ class Task(ABC):
         """Hash of what decides the scores: entries with another one are not compared."""
         return self.card.identity()
 
+    def models(self) -> Sequence[str]:
+        """Names of the models that `predict` asks beside the one that is scored.
+
+        Answers depend on their weights too.
+        """
+        return ()
+
     def read(self, data: Dataset, split: str | None) -> Iterator[tuple[str, Item]]:
         """All items of a source in order, each with its place; by default those of each row.
 

@@ -17,8 +17,6 @@ from harness.models.embedded import EmbeddedModel
 from harness.schema import digest
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
-MERGING = 2
-"""Version of how adapters are merged, part of the key of what is kept merged."""
 NOT_ON_HUB = (".", "/", "~", "lab/")
 """What the name of a folder or an embedded model begins with."""
 OPEN_CLIP = "open_clip_config.json"

@@ -21,7 +21,7 @@ from tasks.preference.options import (
     generation_problem,
     without_places,
 )
-from tasks.preference.responders import answering, check_key
+from tasks.preference.responders import answering, check_key, responders
 from tasks.preference.win_rate import OUTSIDE, TIE, Comparison, Judgement
 
 SHOWN = 3
@@ -56,6 +56,9 @@ class WinRate(Task):
 
     def identity(self) -> str:
         return without_places(self.card, baseline="").identity()
+
+    def models(self) -> Sequence[str]:
+        return responders(self.options)
 
     def read(self, data: Dataset, split: str | None) -> Iterator[tuple[str, Item]]:
         check_key(self.options)

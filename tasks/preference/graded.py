@@ -19,7 +19,7 @@ from tasks.preference.options import (
     generation_problem,
     without_places,
 )
-from tasks.preference.responders import answering, check_key
+from tasks.preference.responders import answering, check_key, responders
 from tasks.preference.win_rate import OUTSIDE
 
 
@@ -40,6 +40,9 @@ class SingleAnswer(Task):
 
     def identity(self) -> str:
         return without_places(self.card, references="").identity()
+
+    def models(self) -> Sequence[str]:
+        return responders(self.options)
 
     def read(self, data: Dataset, split: str | None) -> Iterator[tuple[str, Item]]:
         check_key(self.options)

@@ -60,6 +60,11 @@ def _of_checkpoint(model: "CausalLM") -> Rewriting | None:
     return read_rewriting(model.folder) if model.folder else None
 
 
+def responders(options: AnswerOptions) -> list[str]:
+    """Return the names of the models that answer here beside the scored one and its base."""
+    return [options.responder] if options.responder and not options.endpoint else []
+
+
 def responder(
     options: AnswerOptions, model: "CausalLM", template: str, generation: Mapping[str, Any]
 ) -> Respond:
