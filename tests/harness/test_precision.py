@@ -1,10 +1,12 @@
 """What trains is fp32 wherever it trains; what is saved and scored is what was trained."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import launch
 import pytest
 import torch
 from half import halve, pretend_bf16
@@ -20,7 +22,8 @@ from harness import registry
 from harness.arms import make_arm
 from harness.dataset import EmbeddedDataset
 from harness.method import MethodConfig
-from harness.models import loading
+from harness.models import loading, precision
+from harness.pipeline import run
 from harness.schema import Cost, RunConfig
 from harness.settings import Lora, TrainSettings
 from harness.store import Store
@@ -261,8 +264,6 @@ def test_files_in_fp32_are_not_rounded_where_they_are_scored(tmp_path: Path) -> 
 
 
 def test_full_precision_is_also_that_of_loading(folders: dict[str, Path]) -> None:
-    from harness.models import precision
-
     base = folders["causal-lm"]
     config = Molora.Config(train=TrainSettings(precision="fp32"))
     assert precision.of_loading(base, config) == "fp32"
@@ -287,3 +288,49 @@ def test_an_adapter_is_merged_in_fp32_without_rounding_the_sum(
     merged = load_file(tmp_path / "merged/model.safetensors")[f"{name}.weight"]
     assert merged.dtype == torch.float32
     torch.testing.assert_close(merged, expected, rtol=0, atol=1e-7)
+
+
+def recorded(folder: Path, **settings: Any) -> dict[str, dict[str, Any]]:
+    """What the entries of `base` and `dpo` say of precision, by method."""
+    world = launch.little_world(folder / "data")
+    halve(tiny_llava(folder / "model"))
+    rows = [json.loads(line) for line in (world / "pairs.jsonl").read_text().splitlines()]
+    pairs = [
+        {**row, "chosen": "a red circle", "rejected": f"no {n % 5}"} for n, row in enumerate(rows)
+    ]
+    (world / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    entries = run(
+        RunConfig(
+            method=["dpo"],
+            tasks=["pope"],
+            model=str(folder / "model"),
+            dataset=str(world / "pairs.jsonl"),
+            source={"pope": str(world / "pope.jsonl")},
+            set={"train.lr": 5e-7, "train.batch_size": 8, **settings},
+            limit=4,
+            runs=folder / "runs",
+            leaderboards=folder / "leaderboards",
+        )
+    )
+    return {
+        entry.method: {
+            **{key: value for key, value in written["cost"].items() if "precision" in key},
+            **{key: value for key, value in written.items() if "precision" in key},
+        }
+        for entry in entries
+        for written in [entry.model_dump(mode="json")]
+    }
+
+
+def test_entries_name_the_precision_of_products_and_of_scoring(tmp_path: Path) -> None:
+    found = recorded(tmp_path, **{"train.precision": "bf16"})
+    assert found == {"base": {"scored_precision": "bf16"}, "dpo": {"product_precision": "bf16"}}
+
+
+def test_a_run_in_full_precision_is_that_throughout(tmp_path: Path) -> None:
+    lora = {"train.lora.r": 2, "train.lora.targets": ["q_proj"]}
+    found = recorded(tmp_path, **{"train.precision": "fp32", **lora})
+    assert found == {"base": {"scored_precision": "bf16"}, "dpo": {}}
+    adapted = next(tmp_path.glob("runs/store/fits/*/checkpoint"))
+    config = Molora.Config(train=TrainSettings(precision="fp32"))
+    assert precision.of_loading(adapted, config) == "fp32"

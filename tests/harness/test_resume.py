@@ -1,5 +1,6 @@
 """Killed at any moment, a run continues to the same leaderboard bytes; nothing false is reused."""
 
+import json
 import os
 import resource
 import shutil
@@ -127,6 +128,30 @@ def test_a_run_killed_again_and_again_comes_to_its_end(world, whole, tmp_path):
             break
     assert times > 4
     ends_as(run, tmp_path, whole)
+
+
+def test_a_run_killed_after_a_save_by_the_clock_continues_to_the_same_result(
+    world, whole, tmp_path
+):
+    by_clock = {"train.save_steps": 1000, "train.save_minutes": 1e-9}
+    kill = partial(launch.kill_at, "open", "steps/*checkpoint-3/trainer_state.json")
+    killed = launch.run(command(world, **by_clock), tmp_path, before=kill)
+    assert killed.status == -signal.SIGKILL, killed.stderr
+    assert list(tmp_path.glob("runs/store/fits/*/steps/checkpoint-2/trainer_state.json"))
+    done = launch.run(command(world, **by_clock), tmp_path)
+    assert done.status == 0, done.stderr
+    assert results(tmp_path) == results(whole)
+    log = next(tmp_path.glob("runs/dpo_*/run.log")).read_text()
+    assert "dpo-seed0 train 4/" in log.split("saved_mib")[-2], (
+        "it went on, and said what saves take"
+    )
+
+
+def results(folder):
+    """What came out, without how often the training saved."""
+    entries = json.loads((folder / BOARD).read_text())["entries"]
+    found = entries.values()
+    return [(each["method"], each["model"]["weights"], each["items"]) for each in found]
 
 
 def test_a_run_killed_from_outside_continues(world, whole, tmp_path):

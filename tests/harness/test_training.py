@@ -10,8 +10,10 @@ import torch
 import training_worker
 from tiny_llava import tiny_llava
 
+from harness import trainer
 from harness.errors import HarnessError
-from harness.settings import Lora, TrainSettings
+from harness.settings import Lora, TrainSettings, training_key
+from methods.aspo.config import DpoConfig
 
 SETTINGS = {"lr": 1e-2, "epochs": 2, "batch_size": 8, "micro_batch": 8, "save_steps": 1}
 
@@ -88,6 +90,70 @@ def test_a_killed_training_continues_to_the_same_weights(model, whole, tmp_path)
     weights, record = trained(model, tmp_path, SETTINGS)
     assert furthest(weights, whole[0]) == 0
     assert record == whole[1]
+
+
+def test_a_training_killed_after_a_save_by_the_clock_continues_to_the_same_weights(
+    model, whole, tmp_path
+):
+    settings = {**SETTINGS, "save_steps": 1000, "save_minutes": 1e-9}
+    process = started(model, tmp_path, settings, pause=0.3)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("steps/checkpoint-*/trainer_state.json")):
+        assert time.monotonic() < deadline
+        assert process.is_alive()
+        time.sleep(0.05)
+    process.kill()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    weights, record = trained(model, tmp_path, {**SETTINGS, "save_steps": 1000})
+    assert furthest(weights, whole[0]) == 0
+    assert record == whole[1]
+
+
+def test_a_step_is_saved_when_the_last_save_is_too_long_ago(model, tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(trainer, "monotonic", lambda: now)
+    told = []
+
+    def slow(module, batch):
+        nonlocal now
+        now += 240
+        return training_worker.loss(module, batch)
+
+    fit = training_worker.make_fit(model, tmp_path)
+    fit.report = lambda what, done, total, figures: told.append((done, figures.get("saved_mib")))
+    settings = TrainSettings(batch_size=4, micro_batch=4, save_steps=1000, save_minutes=8)
+    fit.train(training_worker.ROWS, training_worker.collate, slow, settings)
+    saved = {step: size for step, size in told if size is not None}
+    assert list(saved) == [2, 4, 6]
+    last = tmp_path / "steps/checkpoint-6"
+    assert saved[6] == sum(path.stat().st_size for path in last.iterdir()) / 2**20
+
+
+def test_processes_whose_clocks_differ_save_the_same_steps(model, tmp_path):
+    minutes = (1e-9, 1e9)
+    each = [
+        started(model, tmp_path, {**SETTINGS, "micro_batch": 4, **mine}, environment=one)
+        for one, last in zip(launch.one_of(2), minutes, strict=True)
+        for mine in [{"save_steps": 1000, "save_minutes": last}]
+    ]
+    try:
+        for process in each:
+            process.join(120)
+            assert process.exitcode == 0
+    finally:
+        for process in each:
+            process.kill()
+    states = [sorted(path.glob("rng_state_*.pth")) for path in tmp_path.glob("steps/checkpoint-*")]
+    assert [len(found) for found in states] == [2, 2], "the last two of six steps"
+
+
+def test_how_often_a_training_saves_is_no_part_of_what_it_depends_on():
+    often = DpoConfig(train=TrainSettings(save_steps=1, save_minutes=1))
+    assert training_key(often) == training_key(DpoConfig())
+    assert training_key(often.train) == training_key(TrainSettings())
+    assert training_key(often) != training_key(DpoConfig(train=TrainSettings(lr=1)))
+    assert "save_minutes" not in often.train.model_dump()
 
 
 def test_adapters_alone_train_and_reload_with_peft(model, tmp_path):

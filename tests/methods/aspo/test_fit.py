@@ -10,12 +10,13 @@ from tiny_llava import WORDS, tiny_llava
 
 from harness.dataset import EmbeddedDataset
 from harness.errors import DataError, HarnessError
+from harness.losses import answer_log_probs
 from harness.models.vision_language import VisionLanguage, VisionPrompt
-from harness.settings import TrainSettings
+from harness.settings import Lora, TrainSettings
 from harness.store import Store
-from harness.training import Fit
+from harness.training import Fit, prepare
 from methods.aspo.config import PairSettings
-from methods.aspo.data import Batches, Pair, preference_pairs
+from methods.aspo.data import Batches, Pair, model_inputs, preference_pairs
 from methods.aspo.loss import sentence_sums
 from methods.aspo.noise import diffusion_noise
 from methods.aspo.plugin import Aspo, AspoOracle, AspoRandom, Dpo
@@ -212,6 +213,21 @@ def test_answers_are_cut_at_the_longest_length(make_fit):
     assert whole["present"].shape == (1, 3)
     assert cut["present"].tolist() == [[True]]
     assert cut["answer_mask"][0].sum() == whole["answer_mask"][0].sum() - 10
+
+
+@pytest.mark.parametrize("lora", [None, Lora(r=2, alpha=2)], ids=["all", "lora"])
+def test_from_half_precision_references_are_the_policys_before_the_first_step(make_fit, lora):
+    fit = make_fit(paired_rows())
+    fit.model.module.bfloat16()
+    pairs = preference_pairs(fit, PairSettings())[:4]
+    batches = Batches(fit.model, None, fit.dataset)
+    settings = TrainSettings(precision="bf16", micro_batch=4, lora=lora)
+    references = reference_log_probs(fit, pairs, batches, settings)
+    prepare(fit.model, settings)
+    batch = batches(pairs)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = answer_log_probs(fit.model.module, model_inputs(batch), batch["answer_mask"])
+    assert [each["rejected"] for each in references] == found[4:].sum(-1).tolist()
 
 
 def test_references_are_the_untrained_models_log_probabilities(make_fit):

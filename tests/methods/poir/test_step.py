@@ -4,10 +4,12 @@ from functools import partial
 
 import pytest
 import torch
+from half import pretend_bf16
 from torch.nn import functional
 
 from harness.errors import DataError
-from harness.settings import TrainSettings
+from harness.settings import Lora, TrainSettings
+from harness.training import prepare
 from methods.poir.choice import Pair
 from methods.poir.config import LossSettings
 from methods.poir.step import collate, examples, pair_loss
@@ -115,6 +117,19 @@ def test_at_the_reference_the_margin_is_zero(fit, rows):
     assert float(loss) == pytest.approx(0.693147, abs=1e-5)
     assert float(logged["chosen_logratio"]) == pytest.approx(0, abs=1e-4)
     assert float(logged["rejected_logratio"]) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(r=2, alpha=2)], ids=["all", "lora"])
+def test_from_half_precision_the_margin_is_zero_before_the_first_step(lora, tmp_path, monkeypatch):
+    pretend_bf16(monkeypatch)
+    fit = make_fit(tmp_path, [])
+    assert fit.model.dtype == torch.bfloat16
+    settings = TrainSettings(precision="bf16", micro_batch=4, lora=lora)
+    rows = examples(fit, fit.model, PAIRS, ERRANDS, settings)
+    prepare(fit.model, settings)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, logged = pair_loss(LossSettings(), 1.0)(fit.model.module, collate(fit.model)(rows))
+    assert float(logged["chosen_logratio"]) == float(logged["rejected_logratio"]) == 0
 
 
 def test_sft_is_cross_entropy_of_the_chosen_tokens_in_whatever_batches(fit, rows):
