@@ -13,7 +13,7 @@ from torch import nn
 from harness import processes
 from harness.errors import DataError, HarnessError
 from harness.files import write_atomic
-from harness.models import loading
+from harness.models import loading, memory
 from harness.models.causal_lm import CausalLM
 from harness.schema import Cost
 from harness.store import JsonRow
@@ -27,6 +27,7 @@ from methods.poir.step import collate, examples, pair_loss
 CANDIDATE = ("score", "good", "bad", "dropped", "prompt", "text")
 """What is shown of a candidate, in this order."""
 DIGITS = 4
+ROLE = "causal-lm"
 CHECKPOINT = "checkpoint"
 AT_USE = {"temperature", "top_p"}
 """What a rewriter is used with, on which its training does not depend."""
@@ -49,7 +50,9 @@ def train(fit: Fit, config: PoirConfig) -> None:
     for number in range(config.rounds):
         some = {i: asked[i] for i in of_round(order, number, config.collect.limit)}
         stages.append(_round(fit, config, number, some, stages[-1] if stages else None))
-    fit.model = loading.load(stages[-1].folder / CHECKPOINT, fit.model.role)
+    fit.model = None
+    memory.release()
+    fit.model = loading.load(stages[-1].folder / CHECKPOINT, ROLE)
     fit.cost = _total([stage.cost for stage in stages])
     for number, stage in enumerate(stages, start=1):
         lines = (stage.folder / "curves.jsonl").read_text(encoding="utf-8").splitlines()
@@ -89,8 +92,10 @@ def _round(
     def run(stage: Fit) -> None:
         initial = stage.model
         if before is not None:
-            initial = loading.load(fit.base, fit.model.role)
-            stage.model = loading.load(start, fit.model.role)
+            initial = stage.model = fit.model = None
+            memory.release()
+            initial = loading.load(fit.base, ROLE)
+            stage.model = loading.load(start, ROLE)
         models = Models(stage.model, initial)
         made_by = {"rewriter": inputs["from"], "round": number}
         prompts = list(asked.values())
