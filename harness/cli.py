@@ -65,9 +65,7 @@ Split = Annotated[str | None, typer.Option(help="test (default) or dev.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first items of each task.")]
 Engines = Annotated[Pairs, typer.Option(help="NAME=WHAT that scores too: comet=CHECKPOINT.")]
 Judge = Annotated[str | None, typer.Option(help="Who judges answers: see list judges.")]
-JudgeOptions = Annotated[
-    Pairs, typer.Option("--judge-option", help="FIELD=VALUE of the judge: model=gpt-4o.")
-]
+JudgeOptions = Annotated[Pairs, typer.Option("--judge-option", help="FIELD=VALUE: model=gpt-4o.")]
 BatchSize = Annotated[int | None, typer.Option(help="Texts that a model is scored on at once: 64.")]
 Runs = Annotated[Path | None, typer.Option(help="Folder of runs and cache.")]
 Leaderboards = Annotated[Path | None, typer.Option(help="Folder of leaderboards.")]

@@ -76,6 +76,7 @@ class Modula(Method):
         from methods.modula import stages
 
         stages.check_rows(fit, self.config)
+        fit.model = None  # each stage loads the base anew
         universal = stages.universal_stage(fit, self.config)
         experts = stages.expert_stages(fit, self.config, universal)
         found = {**({"universal": universal} if universal else {}), **experts}
@@ -91,6 +92,7 @@ class Modula(Method):
         from methods.modula import stages
 
         router = stages.router_stage(fit, self.config, universal, experts)
+        stages.anew(fit)
         stages.load(fit, router)
         return {"router": router}
 
@@ -118,6 +120,7 @@ class ModulaUniform(Modula):
         """No third stage."""
         from methods.modula import stages
 
+        stages.anew(fit)
         stages.assemble(fit, self.config, universal, experts)
         stages.share_alike(fit)
         return {}

@@ -25,7 +25,7 @@ from harness import processes
 from harness.dataset import Dataset, EmbeddedDataset
 from harness.files import write_atomic
 from harness.items import fingerprint_rows
-from harness.models import loading, precision
+from harness.models import lifetime, loading, precision
 from harness.opening import open_data
 from harness.schema import Cost
 from harness.settings import TrainSettings, training_key
@@ -67,7 +67,7 @@ def universal_stage(fit: Fit, config: ModulaConfig) -> Stage | None:
 
     def train(stage: Fit) -> None:
         # Without domains every form reads y = W0 x + B* A* x but "flan", which would weigh it.
-        module = _anew(stage)
+        module = anew(stage)
         adapt(module, config.targets, "res", {}, config.ranks.universal, config.slope)
         _train(stage, [(stage.dataset, stage.rows)], config, config.universal, UNIVERSAL)
         save(stage, stage.folder / "checkpoint")
@@ -123,7 +123,7 @@ class _Expert:
         }
 
         def train(stage: Fit) -> None:
-            module = _anew(stage)
+            module = anew(stage)
             _adapt(module, config, {name: rank})
             if reads is not None:
                 checkpoint.load_universal(module, reads.folder / "checkpoint", _hash(stage))
@@ -148,7 +148,7 @@ def router_stage(
     }
 
     def train(stage: Fit) -> None:
-        _anew(stage)
+        anew(stage)
         assemble(stage, config, universal, experts)
         _train(stage, _sets(stage, config), config, config.router, ROUTER)
         save(stage, stage.folder / "checkpoint")
@@ -259,8 +259,11 @@ def _sets(fit: Fit, config: Adapted) -> list[tuple[Dataset, Any]]:
     return found
 
 
-def _anew(stage: Fit) -> nn.Module:
-    """The base model once more, as the stage's; what is drawn next is by the stage's seed."""
+def anew(stage: Fit) -> nn.Module:
+    """Load the base model once more, as the stage's and alone in memory; what is drawn next is by
+    the stage's seed."""
+    stage.model = None
+    lifetime.release()
     dtype = precision.dtype(precision.of_loading(stage.base, stage.config))
     stage.model = loading.load(stage.base, "causal-lm", dtype)
     set_seed(stage.seed)

@@ -13,7 +13,7 @@ from torch import nn
 from harness import processes
 from harness.errors import DataError, HarnessError
 from harness.files import whole_folder, write_atomic
-from harness.models import loading, precision
+from harness.models import lifetime, loading, precision
 from harness.models.causal_lm import CausalLM
 from harness.schema import Cost
 from harness.settings import training_key
@@ -28,6 +28,7 @@ from methods.poir.step import collate, examples, pair_loss
 CANDIDATE = ("score", "good", "bad", "dropped", "prompt", "text")
 """What is shown of a candidate, in this order."""
 DIGITS = 4
+ROLE = "causal-lm"
 CHECKPOINT = "checkpoint"
 AT_USE = {"temperature", "top_p"}
 """What a rewriter is used with, on which its training does not depend."""
@@ -50,6 +51,8 @@ def train(fit: Fit, config: PoirConfig) -> None:
     for number in range(config.rounds):
         some = {i: asked[i] for i in of_round(order, number, config.collect.limit)}
         stages.append(_round(fit, config, number, some, stages[-1] if stages else None))
+    fit.model = None
+    lifetime.release()
     fit.model = _loaded(fit, stages[-1].folder / CHECKPOINT)
     fit.cost = _total([stage.cost for stage in stages])
     for number, stage in enumerate(stages, start=1):
@@ -90,6 +93,8 @@ def _round(
     def run(stage: Fit) -> None:
         initial = stage.model
         if before is not None:
+            initial = stage.model = fit.model = None
+            lifetime.release()
             initial = _loaded(fit, fit.base)
             stage.model = _loaded(fit, start)
         models = Models(stage.model, initial)
@@ -142,7 +147,7 @@ def _train(
 def _loaded(fit: Fit, folder: Path) -> Any:
     """Load a model as the fit's own was."""
     dtype = precision.dtype(precision.of_loading(folder, fit.config))
-    return loading.load(folder, fit.model.role, dtype)
+    return loading.load(folder, ROLE, dtype)
 
 
 def _dropped(history: Sequence[JsonRow]) -> str:

@@ -77,11 +77,11 @@ def responder(
     if options.endpoint:
         return _served(options, model, template, generation)
     if options.responder:
-        answering = another(loading.resolve(options.responder))
+        answering = another(loading.resolve(options.responder), model.batch_size)
     elif model.base is None or model.base == model.folder:
         answering = model
     else:
-        answering = another(model.base)
+        answering = another(model.base, model.batch_size)
     return by_model(answering, template, generation)
 
 
@@ -98,12 +98,16 @@ def by_model(model: "CausalLM", template: str, generation: Mapping[str, Any]) ->
     return respond
 
 
-def another(folder: Path) -> "CausalLM":
-    """A model beside the one that is scored, in memory until another one is scored."""
-    model: CausalLM = lifetime.kept(
-        ("responder", folder), lambda: loading.load(folder, "causal-lm")
-    )
-    return model
+def another(folder: Path, batch_size: int) -> "CausalLM":
+    """Return a model beside the one that is scored, in memory until another one is scored."""
+
+    def load() -> "CausalLM":
+        model: CausalLM = loading.load(folder, "causal-lm")
+        model.batch_size = batch_size
+        return model
+
+    found: CausalLM = lifetime.kept(("responder", folder), load)
+    return found
 
 
 def check_key(options: AnswerOptions) -> None:
