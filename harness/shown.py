@@ -12,10 +12,10 @@ CONTROL = re.compile(
     "["
     "\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
     "\xad\u061c\u180e\u200b\u200e\u200f"  # soft hyphen, marks of direction, no width
-    "\u2028-\u202e\u2060-\u206f"  # ends of lines, overrides and isolates of direction
+    "\u2028-\u202e\u2060-\u2064\u2066-\u206f"  # ends of lines, overrides and isolates of direction
     "\ufeff\ufff9-\ufffb"  # byte order mark, annotations
     "\ud800-\udfff"  # halves of characters
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"  # formats, tags
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"  # formats, tags
     "]"
 )
 """What shows nothing itself and changes how other text looks. Joiners (U+200C, U+200D), which

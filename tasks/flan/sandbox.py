@@ -1,4 +1,10 @@
-"""Programs that a model wrote: each in a process of its own that may compute and read only."""
+"""Programs that a model wrote: each in a process of its own that may only compute.
+
+What `sandboxed` takes from the process, the kernel denies it whatever the program does. Whether the
+program came to its end is said from inside it, and a program that was written to deceive can pass:
+one whose values claim to equal all others, or one that searches its process's memory. What Python
+itself offers to reach the caller is denied (`sandboxed_program`).
+"""
 
 import os
 import secrets
@@ -11,10 +17,14 @@ from math import comb
 from typing import Any
 
 from harness.errors import HarnessError
-from tasks.flan import sandboxed
+from tasks.flan import sandboxed, sandboxed_program
 
 SECONDS = 10
 """What a program may take, its interpreter's start included."""
+
+
+ANSWER = 2**16
+"""Bytes of an answer that are looked at: more than one that counts has, and what a pipe holds."""
 
 
 def passed(programs: Sequence[str], seconds: int = SECONDS) -> list[bool]:
@@ -31,18 +41,19 @@ def passed(programs: Sequence[str], seconds: int = SECONDS) -> list[bool]:
 
 def _passed(program: str, seconds: int) -> bool:
     token = secrets.token_bytes(16).hex().encode()
+    read, write = os.pipe()  # not a file, whose beginning a program could write anew
     with (
         tempfile.TemporaryDirectory(prefix="program-") as folder,
         tempfile.TemporaryFile() as given,
-        tempfile.TemporaryFile() as said,
+        os.fdopen(read, "rb", buffering=0) as said,
     ):
         given.write(token + b"\n" + program.encode(errors="surrogatepass"))
         given.seek(0)
         try:
             done = subprocess.run(
-                [sys.executable, "-I", "-B", sandboxed.__file__, str(seconds)],
+                _command(seconds),
                 stdin=given,
-                stdout=said,
+                stdout=write,
                 stderr=subprocess.PIPE,
                 cwd=folder,
                 env=_environment(folder),
@@ -51,15 +62,22 @@ def _passed(program: str, seconds: int) -> bool:
             )
         except subprocess.TimeoutExpired:
             return False
-        said.seek(0)
-        answer = said.read()
-        if not answer.startswith(sandboxed.READY):
+        finally:
+            os.close(write)
+        answer = said.read(ANSWER)
+        if not answer.startswith(sandboxed_program.READY):
             reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
             raise HarnessError(
                 f"this machine cannot keep a model's programs apart ({reason or 'no reason'}): "
-                "they are run on Linux alone, on x86-64 or ARM64."
+                "they are run on Linux alone, 5.13 or newer, on x86-64 or ARM64."
             )
-        return answer == sandboxed.READY + token + b"\n"
+        return answer == sandboxed_program.READY + token + b"\n"
+
+
+def _command(seconds: int) -> list[str]:
+    """An interpreter that confines itself and becomes the one that runs a program."""
+    words = [sandboxed.__file__, sandboxed_program.__file__, str(seconds)]
+    return [sys.executable, "-I", "-S", "-B", *words, sys.prefix, sys.base_prefix]
 
 
 def _environment(folder: str) -> dict[str, str]:

@@ -146,7 +146,7 @@ def processes() -> set[str]:
     found = set()
     for path in Path("/proc").iterdir():
         try:
-            if path.name.isdecimal() and b"sandboxed.py" in (path / "cmdline").read_bytes():
+            if path.name.isdecimal() and b"sandboxed" in (path / "cmdline").read_bytes():
                 found.add(path.name)
         except OSError:  # ended meanwhile
             continue
