@@ -235,6 +235,8 @@ class Cost(Strict):
     """Of the weights that train."""
     product_precision: str = Field("fp32", exclude_if=lambda value: value == "fp32")
     """Of the products that training makes of them."""
+    uncounted: str = Field("", exclude_if=lambda value: not value)
+    """What the counts leave out, and why; empty: nothing."""
 
 
 class PluginRef(Strict):

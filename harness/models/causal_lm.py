@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from harness.errors import DataError, HarnessError
 from harness.models.batches import USUAL, in_batches
+from harness.models.cutting import report_cut
 from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id, positions
 from harness.models.pretrained import read_model, read_tokenizer
@@ -169,7 +170,7 @@ class CausalLM(RoleModel):
 
         Args:
             texts: whole prompts. One that leaves no room for `max_new_tokens` is cut at its
-                beginning.
+                beginning, as lm-eval does; a warning says so.
             samples: continuations per text; those of a text stand together.
 
         Texts of similar length share a batch, equal greedy ones are continued once. Sampling draws
@@ -189,6 +190,9 @@ class CausalLM(RoleModel):
                 "no room for a prompt: lower max_new_tokens."
             )
         rows = [row or self._nothing() for row in self._token_ids(texts)]
+        report_cut(
+            [repr(texts[i][:40]) for i in range(len(rows)) if len(rows[i]) > room], "beginning"
+        )
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         found: list[str] = [""] * (len(texts) * samples)
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText
 from harness.errors import DataError
 from harness.models.batches import USUAL, in_batches
 from harness.models.generation import left_padded, sampling, seeded
-from harness.models.lengths import pad_id
+from harness.models.lengths import pad_id, positions
 from harness.models.pictures import Picture, open_picture, picture_key
 from harness.models.pretrained import read_model, read_processor
 from harness.models.prompts import VisionPrompt
@@ -146,13 +146,15 @@ class VisionLanguage(RoleModel):
     def encode(self, prompt: VisionPrompt, answer: str, max_length: int | None = None) -> Encoded:
         """Prompt and answer as tokens with the answer tokens' places in its text.
 
-        `max_length` cuts both at the end; where it cuts into the prompt no span is left.
+        `max_length`, or what the model reads, cuts both at the end; where it cuts into the prompt
+        no span is left.
         """
+        longest = min(max_length or positions(self.module), positions(self.module))
         prompt_ids = self.prompt_ids(prompt)
         out = self.tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
         ids = [*prompt_ids, *out["input_ids"], self.tokenizer.eos_token_id]
         spans = [*map(tuple, out["offset_mapping"]), (len(answer), len(answer))]
-        return Encoded(torch.tensor(ids), len(prompt_ids), spans).cut(max_length)
+        return Encoded(torch.tensor(ids), len(prompt_ids), spans).cut(longest)
 
     def collate(self, examples: Sequence[tuple[VisionPrompt, Encoded]]) -> dict[str, Tensor]:
         """Encoded prompts with answers as a right-padded batch on the CPU, to train on.
@@ -204,7 +206,11 @@ class VisionLanguage(RoleModel):
         """Answer every prompt, greedily or at a temperature; stripped text without specials.
 
         Prompts with texts of similar length share a batch. Sampling draws from a generator seeded
-        here, batch by batch: it depends on the batch size, not on what ran before.
+        here, batch by batch: it depends on the batch size, not on what ran before. An answer ends
+        at the latest where the model has no further position.
+
+        Raises:
+            DataError: where a prompt with its picture leaves no room for an answer.
         """
         if not prompts:
             return []
@@ -216,23 +222,42 @@ class VisionLanguage(RoleModel):
             images = [prompts[i].image for i in chosen]
             counts = [count for _, count in self._pictures(images)]
             rows = list(map(self._expanded, (texts[i] for i in chosen), counts))
-            pad = pad_id(self.tokenizer)
-            batch = left_padded(rows, pad, self.device)
-            out = self.module.generate(
-                **batch,
-                **self.picture_batch(images, transform),
-                max_new_tokens=max_new_tokens,
-                pad_token_id=pad,
-                **sampling(temperature),
-            )
-            new = out[:, batch["input_ids"].shape[1] :]
-            said = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-            for i, text in zip(chosen, said, strict=True):
-                answers[i] = text.strip()
+            pad, asked = pad_id(self.tokenizer), [prompts[i].text for i in chosen]
+            for room, same in self._by_room(asked, rows, max_new_tokens).items():
+                batch = left_padded([rows[k] for k in same], pad, self.device)
+                out = self.module.generate(
+                    **batch,
+                    **self.picture_batch([images[k] for k in same], transform),
+                    max_new_tokens=room,
+                    pad_token_id=pad,
+                    **sampling(temperature),
+                )
+                new = out[:, batch["input_ids"].shape[1] :]
+                said = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+                for k, text in zip(same, said, strict=True):
+                    answers[chosen[k]] = text.strip()
 
         with seeded(seed, self.device):
             in_batches(self, order, answer)
         return answers
+
+    def _by_room(
+        self, texts: Sequence[str], rows: Sequence[Sequence[int]], most: int
+    ) -> dict[int, list[int]]:
+        """Indices of prompts by how many tokens may follow them: mostly one group, of `most`.
+
+        Raises `DataError` where a prompt leaves no room.
+        """
+        found: dict[int, list[int]] = {}
+        for k, (text, row) in enumerate(zip(texts, rows, strict=True)):
+            room = positions(self.module) - len(row)
+            if room < 1:
+                raise DataError(
+                    f"{text[:40]!r}: the question has {len(row)} tokens with its picture, but the "
+                    f"model reads {positions(self.module)}: shorten it."
+                )
+            found.setdefault(min(most, room), []).append(k)
+        return found
 
 
 def _rows(tensors: Mapping[str, Tensor], count: int) -> list[dict[str, Tensor]]:

@@ -17,20 +17,16 @@ def encoded_pairs(fit: Fit, settings: DataSettings, too_long: TooLong = "cut") -
     Raises:
         DataError: with the place of a row that is bad or refused.
     """
+    rows = fit.rows[: settings.limit]
+    places = [fit.dataset.place(None, index) for index in range(len(rows))]
     texts = [
-        parallel_text(row, settings.source, settings.target, fit.dataset.place(None, index))
-        for index, row in enumerate(fit.rows[: settings.limit])
+        parallel_text(row, settings.source, settings.target, place)
+        for row, place in zip(rows, places, strict=True)
     ]
     prompts = [TranslationPrompt(text, settings.source, settings.target) for text, _ in texts]
     translations = [translation for _, translation in texts]
-    pairs: list[EncodedPair] = fit.model.encode(prompts, translations, settings.max_length)
-    # Whatever it is that a kind of model cuts, the text or its translation or both.
-    whole = fit.model.whole_lengths(prompts, translations)
-    excess = [
-        length - len(pair.source) - len(pair.target)
-        for length, pair in zip(whole, pairs, strict=True)
-    ]
-    kept = by_length(fit.notes, excess, too_long, lambda i: fit.dataset.place(None, i))
+    pairs: list[EncodedPair] = fit.model.encode(prompts, translations, settings.max_length, places)
+    kept = by_length(fit.notes, [pair.cut for pair in pairs], too_long, lambda i: places[i])
     return [pairs[i] for i in kept]
 
 

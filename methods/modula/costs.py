@@ -67,6 +67,7 @@ def total(costs: "Iterable[Cost]") -> "Cost":
         train_flops=sum(cost.train_flops for cost in parts),
         trained_precision="+".join(sorted({cost.trained_precision for cost in parts})),
         product_precision="+".join(sorted({cost.product_precision for cost in parts})),
+        uncounted="; ".join(dict.fromkeys(cost.uncounted for cost in parts if cost.uncounted)),
     )
 
 
