@@ -51,9 +51,10 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         ) from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what killed writers left below a folder; only under the lock that guards it."""
-    for leftover in leftovers(folder):
+def remove_leftovers(folder: Path, below: bool = False) -> None:
+    """Delete what killed writers left in a folder, and below it; only under the lock that guards
+    it."""
+    for leftover in leftovers(folder, below):
         remove(leftover)
 
 
@@ -75,9 +76,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     partial.rename(folder)
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """The temporary files below a folder, of killed writers or of live ones."""
-    return [path for path in folder.rglob(".*.tmp") if TEMPORARY.fullmatch(path.name)]
+def leftovers(folder: Path, below: bool) -> list[Path]:
+    """The temporary files in a folder, and below it: of killed writers or of live ones."""
+    found = (folder.rglob if below else folder.glob)(".*.tmp")
+    return [path for path in found if TEMPORARY.fullmatch(path.name)]
 
 
 def temporary(target: Path) -> Path:

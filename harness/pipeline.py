@@ -194,7 +194,7 @@ def _alone(folder: Path) -> Iterator[None]:
         return
     waiting = f"waiting for another run of this command ({folder})"
     with lock(folder / LOCK, processes.PATIENCE, waiting):
-        remove_leftovers(folder)
+        remove_leftovers(folder, below=True)
         yield
 
 

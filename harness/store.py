@@ -112,7 +112,8 @@ def turn(folder: Path, finished: Callable[[], bool]) -> Iterator[bool]:
 def _remains(folder: Path, finished: bool) -> list[Path]:
     """What killed runs left in a folder and no run resumes from."""
     patterns = UNFINISHED if finished else UNFINISHED[-1:]
-    return [*(path for each in patterns for path in folder.glob(each)), *leftovers(folder)]
+    resumed = (path for pattern in patterns for path in folder.glob(pattern))
+    return [*resumed, *leftovers(folder, below=True)]
 
 
 def link(target: Path, place: Path) -> None:
