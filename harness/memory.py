@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from harness.arms import Arm
+from harness.errors import HarnessError
 from harness.models import loading, precision
 from harness.settings import TrainSettings, trainings
 
@@ -114,9 +115,16 @@ def of_arm(arm: Arm) -> dict[str, Memory]:
         base, held = folder, precision.of_card(folder, config)
         if loading.is_adapter(folder):  # merged first, in fp32
             base, held = loading.base_of(folder), "fp32"
-        model = SimpleNamespace(module=skeleton(base, arm.method.role, precision.dtype(held)))
-        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
-            whole = arm.method.prepare(model, name)
+        try:
+            module = skeleton(base, arm.method.role, precision.dtype(held))
+            model = SimpleNamespace(module=module)
+            with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+                whole = arm.method.prepare(model, name)
+        except (AttributeError, OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise HarnessError(
+                f"{base}: cannot be prepared to train '{arm.name}': {reason}"
+            ) from None
         found[name] = training_memory(
             model.module.parameters(), settings.precision != "fp32", whole
         )

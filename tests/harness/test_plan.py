@@ -274,3 +274,16 @@ def test_a_dry_run_shows_sizes_and_writes_nothing(world, tmp_path, monkeypatch):
     assert pope.source == f"pope.jsonl@{pope.fingerprint[:8]}", "two files of a name are two"
     assert f"pope: 9 items of {pope.source} (test), about 1 request(s) each, for 3 model" in text
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_says_what_memory_training_takes(world):
+    text = plan_text(planned(world, set={"train.lora.r": 4}))
+    assert "a card needs" in text
+    assert "activations come on top: 24 GB leaves" in text
+    assert "a saved step takes" in text
+
+
+def test_a_dry_run_names_what_cannot_be_prepared(world, tmp_path):
+    plan = planned(world, set={"train.lora.targets": ["q_prj"]})
+    with pytest.raises(HarnessError, match="q_prj"):
+        plan_text(plan)
