@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+import weakref
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -304,3 +305,20 @@ def test_packed_rows_are_trained_apart_from_plain_ones(world, tmp_path):
         config["data"] = {**config["data"], "pack": pack, "max_length": 12}
         trained(Modula, new_fit(world, tmp_path, f"pack-{pack}"), config)
     assert len(list((tmp_path / "store" / "stages").glob("*"))) == 6  # three of each
+
+
+def test_stages_hold_one_model_at_a_time(world, tmp_path, monkeypatch):
+    fit = new_fit(world, tmp_path)
+    seen = [weakref.ref(each) for each in fit.model.module.modules()]
+    alive = []
+    load = loading.load
+
+    def noted(folder, role):
+        alive.append(sum(each() is not None for each in seen))
+        model = load(folder, role)
+        seen.extend(weakref.ref(each) for each in model.module.modules())
+        return model
+
+    monkeypatch.setattr(loading, "load", noted)
+    trained(Modula, fit, staged(world))
+    assert alive == [0] * 5  # of four stages, and of the whole
