@@ -11,7 +11,7 @@ from harness import processes, registry
 from harness.arms import Arm, check_overrides, make_arm
 from harness.configs import flat, read_value
 from harness.dataset import Dataset
-from harness.errors import DataError, HarnessError, suggestion
+from harness.errors import HarnessError, PluginError, suggestion
 from harness.files import recorded_name
 from harness.judges import Judge, open_judge
 from harness.method import Method
@@ -81,11 +81,6 @@ def open_data(name: str, revision: str | None = None) -> Dataset:
     """A dataset by registered name, file, folder or hub name."""
     if registry.registered("datasets", name):
         return registry.load("datasets", name)
-    if name.startswith("lab/"):
-        known = registry.names("datasets")
-        raise DataError(
-            f"no dataset '{name}'. {suggestion(name, known)}`harness list datasets` shows all."
-        )
     from harness.sources import open_dataset
 
     return open_dataset(name, revision)
@@ -255,4 +250,10 @@ def _judge(card: TaskCard, config: RunConfig) -> Judge | None:
     if card.judge is None:
         return None
     name = config.judge or card.judge
+    if config.judge is None and not registry.registered("judges", name):
+        known = registry.names("judges")
+        raise PluginError(
+            f"task '{card.name}': judge: no judge '{name}'. {suggestion(name, known)}"
+            "`harness list judges` shows all."
+        )
     return open_judge(name, config.judge_option, config.runs / "judges" / name)
