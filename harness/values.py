@@ -17,6 +17,9 @@ LARGEST = 2**63
 """What the size of an integer stays below."""
 HALF = re.compile("[\ud800-\udfff]")
 """Half of a character (a surrogate), which no file can be written with."""
+BRACKET = re.compile(r"[\[\]{}]")
+MOST_BRACKETS = 1000
+"""Brackets open at once: the time that the package takes grows with their square."""
 SHOWN = 60
 """Characters of a value that a message repeats."""
 
@@ -27,6 +30,8 @@ def read_yaml(text: str) -> Any:
     Raises:
         ValueError: in one line, where it is not YAML, has a key twice, or aliases without end.
     """
+    if _brackets(text) > MOST_BRACKETS:
+        raise ValueError("nested too deep")
     loader = _loader_class()(text)
     try:
         node = loader.get_single_node()
@@ -107,6 +112,15 @@ def _problem_of_text(text: str) -> str:
     if HALF.search(text):
         return "holds half of a character (a surrogate), or bytes that are not UTF-8"
     return ""
+
+
+def _brackets(text: str) -> int:
+    """Return the most brackets that are open at once, those in strings counted too."""
+    depth = deepest = 0
+    for found in BRACKET.finditer(text):
+        depth += 1 if found[0] in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 from harness import registry
 from harness.errors import HarnessError, suggestion
 from harness.files import hash_file
-from harness.models import ROLES, adapters
+from harness.models import ROLES, adapters, probing
 from harness.models.embedded import EmbeddedModel
 from harness.schema import digest
 from harness.store import package_versions
@@ -194,6 +194,7 @@ def load(folder: Path, role: str) -> Any:
         if whole != folder:
             model.module = adapters.kind(folder).attach(model.module, folder).eval()
         model.folder = folder
+        probing.probe(model)
         return model
     except HarnessError:
         raise

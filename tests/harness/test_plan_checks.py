@@ -198,7 +198,7 @@ def test_models_and_datasets_of_every_method_are_looked_for_before_the_first_tra
     asked = {"method": "dpo", "tasks": "pope", "limit": 2}
     with pytest.raises(HarnessError, match="method 'base': no model 'lab/scenes-vlmm'"):
         make_plan(run_config({**asked, "model": "lab/scenes-vlmm"}))
-    with pytest.raises(HarnessError, match="method 'dpo': lab/scnes: no such .* Did you"):
+    with pytest.raises(HarnessError, match=r"method 'dpo': lab/scnes: no such .* Did you"):
         make_plan(run_config({**asked, "dataset": "lab/scnes"}))
     with pytest.raises(HarnessError, match=r"method 'dpo': .*pairs.jsonl: no such file"):
         make_plan(run_config({**asked, "dataset": str(tmp_path / "pairs.jsonl")}))
