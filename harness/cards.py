@@ -8,7 +8,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.errors import PluginError, complaint, suggestion
-from harness.values import check_plain, read_yaml, shortened
+from harness.values import check_plain, read_yaml, shortened, shown
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -103,7 +103,7 @@ def placeholder_problem(text: str, known: Sequence[str]) -> str:
     try:
         parts = list(Formatter().parse(text))
     except ValueError as error:
-        return f"{error} in {shortened(repr(text))}. {holds}"
+        return f"{error} in {shown(text)}. {holds}"
     for _, name, spec, conversion in parts:
         if name is None:
             continue

@@ -59,13 +59,20 @@ def check_plain(value: Any, place: str, error: type[HarnessError] = HarnessError
     problem = _problem(value, (), left)
     if problem:
         path, reason = problem
-        where = ".".join(map(shortened, path))
+        where = ".".join(shortened(str(part)) for part in path)
         raise error(f"{place}{f': {where}' if where else ''}: {reason}.")
 
 
-def shortened(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as a message repeats it."""
-    text = value if isinstance(value, str) else repr(value)
+    try:
+        return shortened(repr(value))
+    except ValueError:  # a number of thousands of digits
+        return f"a {type(value).__name__}"
+
+
+def shortened(text: str) -> str:
+    """Return a text as a message repeats it."""
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
@@ -79,7 +86,7 @@ def _problem(value: Any, path: tuple[Any, ...], left: list[int]) -> tuple[Any, s
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
-                return path, f"the key {shortened(key)} is not a string: write it in quotes"
+                return path, f"the key {shown(key)} is not a string: write it in quotes"
             problem = _problem_of_text(key)
             found = ((path, f"a key {problem}") if problem else None) or _problem(
                 inner, (*path, key), left
