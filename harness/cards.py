@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness import registry
 from harness.errors import PluginError, complaint, suggestion
 from harness.reading import read_text
-from harness.values import check_plain, read_yaml, shortened
+from harness.values import check_plain, read_yaml, shortened, shown
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -109,18 +109,25 @@ def check_placeholders(text: str, known: Sequence[str], where: str) -> None:
         known: names of the fields that are: `question` for `{question}`.
         where: card and field, for the message: `task 'pope': prompt`.
     """
+    if problem := placeholder_problem(text, known):
+        raise PluginError(f"{where}: {problem}")
+
+
+def placeholder_problem(text: str, known: Sequence[str]) -> str:
+    """Return what is wrong with the placeholders of a text, or an empty string."""
     holds = f"It may hold {', '.join(f'{{{name}}}' for name in known)}; write {{{{ for a brace."
     try:
         parts = list(Formatter().parse(text))
     except ValueError as error:
-        raise PluginError(f"{where}: {error} in {shortened(repr(text))}. {holds}") from None
+        return f"{error} in {shown(text)}. {holds}"
     for _, name, spec, conversion in parts:
         if name is None:
             continue
         if name not in known:
-            raise PluginError(f"{where}: no field '{name}'. {suggestion(name, known)}{holds}")
+            return f"no field '{name}'. {suggestion(name, known)}{holds}"
         if spec or conversion:
-            raise PluginError(f"{where}: '{name}' has a format or conversion of its own. {holds}")
+            return f"'{name}' has a format or conversion of its own. {holds}"
+    return ""
 
 
 def checked_function(card: "TaskCard", option: str, reference: str) -> Any:

@@ -1,6 +1,7 @@
 """A task's items from a dataset's rows, checked, and their fingerprint."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -64,7 +65,7 @@ def check_pictures(dataset: Dataset) -> None:
 def _check_there(picture: Any, place: str) -> None:
     if isinstance(picture, Path):
         check_regular(picture, f"{place}: {picture}")
-    if isinstance(picture, Path) and not picture.is_file():
+    if isinstance(picture, Path) and not os.path.isfile(picture):  # also of overlong names
         raise DataError(f"{place}: there is no picture {picture}.")
 
 

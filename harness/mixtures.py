@@ -1,5 +1,6 @@
 """Mixtures: sources, templates and weights become rows of prompt and answer."""
 
+import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,14 +90,14 @@ class Mixture(Dataset):
     def _open(self, part: Part, place: str) -> Dataset:
         from harness.opening import open_data
 
-        path = self.path.parent / Path(part.source).expanduser()
+        path = self.path.parent / os.path.expanduser(part.source)
         if part.columns is not None:
             return PlainTable(path, part.columns)
         if path.suffix.lower() in MIXTURES:
             if path.resolve() in self._within:
                 raise DataError(f"{place}: {path.name} would be a part of itself.")
             return Mixture(path, self._within)
-        local = path.exists() or kind_of(path) in SUFFIXES
+        local = os.path.exists(path) or kind_of(path) in SUFFIXES
         return open_data(str(path) if local else part.source, part.revision)
 
     @cached_property

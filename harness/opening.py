@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from harness import registry
 from harness.dataset import Dataset
-from harness.errors import DataError, suggestion
 
 
 def open_data(name: str, revision: str | None = None) -> Dataset:
@@ -13,11 +12,6 @@ def open_data(name: str, revision: str | None = None) -> Dataset:
     if registry.registered("datasets", name):
         dataset: Dataset = registry.load("datasets", name)
         return dataset
-    if name.startswith("lab/"):
-        raise DataError(
-            f"no dataset '{name}'. {suggestion(name, registry.names('datasets'))}"
-            "`harness list datasets` shows all."
-        )
     from harness.sources import open_dataset
 
     return open_dataset(name, revision)

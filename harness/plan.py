@@ -8,7 +8,7 @@ from typing import Any
 from harness import processes, registry
 from harness.arms import Arm, check_overrides, make_arm
 from harness.configs import flat, read_value
-from harness.errors import HarnessError, suggestion
+from harness.errors import HarnessError, PluginError, suggestion
 from harness.files import recorded_name
 from harness.judges import Judge, open_judge
 from harness.method import Method
@@ -222,4 +222,10 @@ def _judge(card: TaskCard, config: RunConfig) -> Judge | None:
     if card.judge is None:
         return None
     name = config.judge or card.judge
+    if config.judge is None and not registry.registered("judges", name):
+        known = registry.names("judges")
+        raise PluginError(
+            f"task '{card.name}': judge: no judge '{name}'. {suggestion(name, known)}"
+            "`harness list judges` shows all."
+        )
     return open_judge(name, config.judge_option, config.runs / "judges" / name)

@@ -25,7 +25,7 @@ from harness.dataset import Row
 from harness.errors import DataError, suggestion
 from harness.reading import read_text
 from harness.schema import Strict
-from harness.values import check_plain, read_yaml, shortened
+from harness.values import check_plain, read_yaml, shown
 
 
 class Patterns(Strict):
@@ -111,14 +111,15 @@ def read_recipe(path: Path) -> Recipe:
         raise DataError(f"{path}: cannot be read ({error}).") from None
     except ValueError as error:
         raise DataError(f"{path.name}: not YAML: {error}.") from None
-    check_plain(said, path.name, DataError)
     if not isinstance(said, dict):
         raise DataError(f"{path.name}: a mixture is a mapping with `parts`.")
     try:
-        return Recipe.model_validate(said)
+        recipe = Recipe.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"{path.name}{_problem(first)}.") from None
+    check_plain(said, path.name, DataError)
+    return recipe
 
 
 def _problem(problem: Any) -> str:
@@ -135,4 +136,4 @@ def _problem(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{place}: '{field}' is missing"
     where = f": {field}" if field else ""
-    return f"{place}{where}: {problem['msg']} (got {shortened(repr(problem['input']))})"
+    return f"{place}{where}: {problem['msg']} (got {shown(problem['input'])})"

@@ -8,9 +8,10 @@ from itertools import chain
 from pathlib import Path
 from typing import overload
 
+from harness import registry
 from harness.compact import Lazy
 from harness.dataset import Dataset, Row
-from harness.errors import DataError
+from harness.errors import DataError, suggestion
 from harness.hub import HubDataset
 from harness.mixtures import MIXTURES, Mixture
 from harness.parallel import BranchSplit, ParallelText, language_files, sacrebleu_test_set
@@ -25,6 +26,9 @@ SPLIT_NAMES = ("train", "training", "dev", "val", "valid", "validation", "test")
 
 SACREBLEU, BRANCHES = "sacrebleu:", ":branches"
 """What a name begins with for sacrebleu's own test sets, and ends with for a split taxonomy."""
+
+EMBEDDED = "lab/"
+"""What the names of embedded datasets begin with; the hub has none of them."""
 
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?")
 
@@ -58,6 +62,12 @@ def open_dataset(spec: str, revision: str | None = None) -> Dataset:
         return sacrebleu_test_set(spec.removeprefix(SACREBLEU))
     if files := language_files(path):
         return ParallelText(path.name, files)
+    if spec.startswith(EMBEDDED):
+        near = suggestion(spec, registry.names("datasets")) or nearest_file(path)
+        raise DataError(
+            f"{spec}: no such file or folder, and not embedded. {near}"
+            "`harness list datasets` shows what is."
+        )
     hub = _HUB.fullmatch(spec)
     if hub is None or kind_of(path) in (*SUFFIXES, *MIXTURES) or spec.startswith((".", "~", "/")):
         raise DataError(f"{spec}: no such file or folder. {nearest_file(path)}".rstrip())

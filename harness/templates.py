@@ -1,6 +1,7 @@
 """Templates in Flan's form: patterns through which a row becomes a prompt and its answer."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ def read_templates(path: Path) -> dict[str, tuple[Template, ...]]:
 def find_templates(reference: str, folder: Path) -> tuple[Template, ...]:
     """The templates that `templates.json#task` names, the file against a folder."""
     name, _, task = reference.partition("#")
-    tasks = read_templates(folder / Path(name).expanduser())
+    tasks = read_templates(folder / os.path.expanduser(name))
     if task not in tasks:
         problem = f"no task '{task}'" if task else "which task? Write it after the file, as #TASK"
         has = ", ".join(list(tasks)[:8]) + (", ..." if len(tasks) > 8 else "")

@@ -17,6 +17,9 @@ LARGEST = 2**63
 """What the size of an integer stays below."""
 HALF = re.compile("[\ud800-\udfff]")
 """Half of a character (a surrogate), which no file can be written with."""
+BRACKET = re.compile(r"[\[\]{}]")
+MOST_BRACKETS = 1000
+"""Brackets open at once: the time that the package takes grows with their square."""
 SHOWN = 60
 """Characters of a value that a message repeats."""
 
@@ -27,6 +30,8 @@ def read_yaml(text: str) -> Any:
     Raises:
         ValueError: in one line, where it is not YAML, has a key twice, or aliases without end.
     """
+    if _brackets(text) > MOST_BRACKETS:
+        raise ValueError("nested too deep")
     loader = _loader_class()(text)
     try:
         node = loader.get_single_node()
@@ -54,13 +59,20 @@ def check_plain(value: Any, place: str, error: type[HarnessError] = HarnessError
     problem = _problem(value, (), left)
     if problem:
         path, reason = problem
-        where = ".".join(map(shortened, path))
+        where = ".".join(shortened(str(part)) for part in path)
         raise error(f"{place}{f': {where}' if where else ''}: {reason}.")
 
 
-def shortened(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as a message repeats it."""
-    text = value if isinstance(value, str) else repr(value)
+    try:
+        return shortened(repr(value))
+    except ValueError:  # a number of thousands of digits
+        return f"a {type(value).__name__}"
+
+
+def shortened(text: str) -> str:
+    """Return a text as a message repeats it."""
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
@@ -74,7 +86,7 @@ def _problem(value: Any, path: tuple[Any, ...], left: list[int]) -> tuple[Any, s
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
-                return path, f"the key {shortened(key)} is not a string: write it in quotes"
+                return path, f"the key {shown(key)} is not a string: write it in quotes"
             problem = _problem_of_text(key)
             found = ((path, f"a key {problem}") if problem else None) or _problem(
                 inner, (*path, key), left
@@ -107,6 +119,15 @@ def _problem_of_text(text: str) -> str:
     if HALF.search(text):
         return "holds half of a character (a surrogate), or bytes that are not UTF-8"
     return ""
+
+
+def _brackets(text: str) -> int:
+    """Return the most brackets that are open at once, those in strings counted too."""
+    depth = deepest = 0
+    for found in BRACKET.finditer(text):
+        depth += 1 if found[0] in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 @cache

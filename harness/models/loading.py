@@ -12,7 +12,7 @@ from typing import Any
 from harness import registry
 from harness.errors import HarnessError, suggestion
 from harness.files import hash_file
-from harness.models import ROLES, adapters, precision
+from harness.models import ROLES, adapters, precision, probing
 from harness.models.embedded import EmbeddedModel
 from harness.schema import digest
 
@@ -223,6 +223,7 @@ def load(folder: Path, role: str, dtype: Any = None) -> Any:
         if whole != folder:
             model.module = adapters.kind(folder).attach(model.module, folder).eval()
         model.folder = folder
+        probing.probe(model)
         return model
     except HarnessError:
         raise

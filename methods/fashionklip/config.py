@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from harness.cards import placeholder_problem
 from harness.method import MethodConfig
 from harness.schema import Strict
 from harness.settings import TrainSettings
@@ -53,6 +54,8 @@ class ConceptSettings(Strict):
             raise ValueError(f"closest {self.closest} of {self.images} images")
         if "{phrase}" not in self.prompt:
             raise ValueError("prompt has no {phrase}")
+        if problem := placeholder_problem(self.prompt, ["phrase"]):
+            raise ValueError(f"prompt: {problem}")
         return self
 
 

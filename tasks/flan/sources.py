@@ -1,6 +1,7 @@
 """Rows of a source by split and subject, made those that lm-eval's task files expect."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -107,7 +108,7 @@ def read_ids(file: str | None) -> frozenset[str]:
     """The ids that a file lists, a line each or as JSON; ours lie beside the cards."""
     if file is None:
         return frozenset()
-    path = CARDS / file if (CARDS / file).is_file() else Path(file)
+    path = CARDS / file if os.path.isfile(CARDS / file) else Path(file)
     try:
         text = read_text(path)
         found = json.loads(text) if path.suffix == ".json" else text.split()

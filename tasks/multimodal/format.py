@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from harness.cards import check_placeholders, checked_function, checked_options
 from harness.dataset import Row
@@ -17,6 +17,7 @@ from harness.schema import TaskCard
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.multimodal import coco, score
 from tasks.multimodal.judges import Judgement
+from tasks.multimodal.options import ChoiceOptions, DescribeOptions, NoOptions
 
 CATEGORIES = ("random", "popular", "adversarial")
 """How POPE picks absent objects; its files' names end with it."""
@@ -24,28 +25,6 @@ CATEGORIES = ("random", "popular", "adversarial")
 LETTERS = string.ascii_uppercase
 ROTATION = 1_000_000
 """Rotation k of question i has index i + k * ROTATION in VLMEvalKit's files."""
-
-
-class NoOptions(BaseModel):
-    """Of a format that takes no options."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class ChoiceOptions(NoOptions):
-    """Of multiple choice."""
-
-    chinese: str = ""
-    """The prompt where the question or an option is Chinese; empty: the same as for others."""
-
-
-class DescribeOptions(NoOptions):
-    """Of descriptions."""
-
-    question: str = Field(min_length=1)
-    """What is asked where a row has no question of its own."""
-    judges: dict[str, str] = Field(min_length=1)
-    """Field of a row that holds the truth -> what judges an answer by it, `module:function`."""
 
 
 class Format(Task):

@@ -1,5 +1,6 @@
 """Open answers about a picture, graded from 1 to 10 by a judge that reads and does not see."""
 
+import os
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -156,7 +157,7 @@ class LlavaBench(Graded):
         """What a file that an option names says of each picture or question."""
         if not self.card.options[option]:
             return None
-        records = read_records(Path(self.card.options[option]).expanduser())
+        records = read_records(Path(os.path.expanduser(self.card.options[option])))
         return {str(require(row, at, key)): require(row, at, field) for at, row in records}
 
 

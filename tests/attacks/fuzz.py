@@ -20,13 +20,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.attacks import fuzz_commands, fuzz_files, fuzz_models
+from tests.attacks import fuzz_commands, fuzz_files, fuzz_models, fuzz_results
 from tests.attacks.world import World, made_world
 
 Kind = Callable[[random.Random, World, Path], Callable[[], Any]]
 """Writes a case's files into a folder, and returns what reads them."""
 
-KINDS: Mapping[str, Kind] = {**fuzz_commands.KINDS, **fuzz_files.KINDS, **fuzz_models.KINDS}
+KINDS: Mapping[str, Kind] = {
+    **fuzz_commands.KINDS,
+    **fuzz_files.KINDS,
+    **fuzz_results.KINDS,
+    **fuzz_models.KINDS,
+}
 
 FAILED = ("traceback", "hang", "crash", "message")
 """Outcomes that are none of the product's: an error without words, no end, a dead process, and a

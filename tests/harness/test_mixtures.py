@@ -212,7 +212,7 @@ A = {"source": "a.jsonl", "templates": [QUESTION]}
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("parts: [", "mix.yaml: no YAML: while parsing"),
+        ("parts: [", "mix.yaml: not YAML: while parsing"),
         ("- a", "mix.yaml: a mixture is a mapping with `parts`."),
         ("", "mix.yaml: a mixture is a mapping with `parts`."),
         ({}, "mix.yaml: 'parts' is missing."),

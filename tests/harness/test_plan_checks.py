@@ -12,6 +12,7 @@ from harness import registry
 from harness.configs import run_config
 from harness.errors import HarnessError
 from harness.plan import make_plan, scored_task
+from harness.plugin_commands import list_plugins
 from harness.report.show import show_text
 
 POPE = {
@@ -124,14 +125,14 @@ WRONG = {
         "paired: the card's metric 'acuracy' is none of its format's. Did you mean 'accuracy'?",
     ),
     "rule": ({**POPE, "rule": "first-word"}, "rule 'first-word' is not one of its format's"),
-    "judge": ({**WIN, "judge": "lob"}, "no judge 'lob'. Did you mean 'lab'?"),
+    "judge": ({**WIN, "judge": "lob"}, "task 'judge': judge: no judge 'lob'. Did you mean 'lab'?"),
     "profile": (
         {**POPE, "sources": {"paper": POPE["sources"]["lab"]}},
         "has no source in profile 'lab' (paper): give --source profile=FILE",
     ),
     "dataset": (
         {**POPE, "sources": {"lab": {"dataset": "lab/scnes"}}},
-        "no dataset 'lab/scnes'. Did you mean 'lab/scenes'?",
+        "lab/scnes: no such file or folder, and not embedded. Did you mean 'lab/scenes'?",
     ),
     "split": ({**POPE, "sources": {"lab": {"dataset": "lab/scenes", "split": "x"}}}, "no split"),
     "twice": (None, "twice.yaml: not YAML: the key 'name' is there twice"),
@@ -197,13 +198,30 @@ def test_models_and_datasets_of_every_method_are_looked_for_before_the_first_tra
     asked = {"method": "dpo", "tasks": "pope", "limit": 2}
     with pytest.raises(HarnessError, match="method 'base': no model 'lab/scenes-vlmm'"):
         make_plan(run_config({**asked, "model": "lab/scenes-vlmm"}))
-    with pytest.raises(HarnessError, match=r"method 'dpo': no dataset 'lab/scnes'\. Did you"):
+    with pytest.raises(HarnessError, match=r"method 'dpo': lab/scnes: no such .* Did you"):
         make_plan(run_config({**asked, "dataset": "lab/scnes"}))
     with pytest.raises(HarnessError, match=r"method 'dpo': .*pairs.jsonl: no such file"):
         make_plan(run_config({**asked, "dataset": str(tmp_path / "pairs.jsonl")}))
     changed = {"set": {"loss.encoder": "lab/scenes-clipp"}}
     with pytest.raises(HarnessError, match="method 'aspo': no model 'lab/scenes-clipp'"):
         make_plan(run_config({**asked, "method": "dpo,aspo", **changed}))
+
+
+def test_a_presets_unknown_names_are_found(monkeypatch):
+    from harness.method import Preset
+    from methods.aspo.plugin import Dpo
+
+    for changed in ({"model": "lab/scenes-vlmm"}, {"dataset": "lab/scenez"}):
+        names = {"model": "lab/scenes-vlm", "dataset": "lab/scenes", **changed}
+        monkeypatch.setattr(Dpo, "presets", {"lab": Preset(**names)})
+        with pytest.raises(HarnessError, match=f"^method '.*{changed.popitem()[1]}.*Did you mean"):
+            planned("pope", "dpo")
+
+
+def test_a_placeholder_of_a_methods_prompt_is_checked():
+    asked = {"set": {"concepts.prompt": "{phrase} of {colour}"}}
+    with pytest.raises(HarnessError, match=r"'fashionklip': concepts: prompt: no field 'colour'"):
+        planned("garments", "fashionklip", **asked)
 
 
 def test_a_settings_mistake_of_a_translator_is_found(tmp_path):
@@ -222,6 +240,14 @@ def test_every_registered_name_can_be_shown(kind, name):
     text = show_text(registry.find(kind, name))
     assert text.startswith(f"{name} ({kind[:-1]}, harness ")
     assert len(text.splitlines()) > 1
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_every_kind_can_be_listed(kind, capsys):
+    list_plugins(kind)
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in shown] == [each.name for each in registry.plugins(kind)]
+    assert not any("broken" in line for line in shown)
 
 
 def test_a_group_shows_its_members_and_a_collection_how_to_name_one():

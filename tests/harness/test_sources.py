@@ -276,7 +276,7 @@ CARD = Path(str(__import__("tasks.multimodal").multimodal.__file__)).parent / "c
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("name: pope", "name: [", "no YAML"),
+        ("name: pope", "name: [", "not YAML"),
         ("version: 1", "version: 0", "field 'version': "),
         ("primary: f1\n", "", "field 'primary' is missing"),
         ("licence:", "license:", "unknown field 'license'. Did you mean 'licence'?"),

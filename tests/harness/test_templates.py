@@ -109,7 +109,7 @@ def test_groups_of_tasks_are_read_and_lists_of_headings_left_out(tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "flan.json line 1: no valid JSON"),
+        ("{", "flan.json line 1: invalid JSON"),
         ("[" * 100_000, "flan.json: cannot be read (nested too deep)."),
         ("[]", 'flan.json: no templates: they stand as {"PATTERNS": {task: [...]}}.'),
         ({"rte": [["{a}", "{b}"]]}, "flan.json: no templates"),
@@ -142,5 +142,5 @@ def test_names_that_are_nothing_get_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"flam.json: cannot be read \(No such file"):
         find_templates("flam.json#rte", tmp_path)
     path.write_bytes(b'{"\xff')
-    with pytest.raises(DataError, match=r"^flan.json: cannot be read \(no UTF-8\)"):
+    with pytest.raises(DataError, match=r"^flan.json: cannot be read \(not UTF-8\)"):
         find_templates("flan.json#rte", tmp_path)

@@ -57,6 +57,17 @@ def test_plain_yaml_is_read_as_ever(text):
     assert read_yaml(text) == yaml.safe_load(text)
 
 
+def test_deep_nesting_is_refused_at_once():
+    import time
+
+    started = time.process_time()
+    for text in ("[" * 100_000, '{"a":' * 100_000, "[" * 100_000 + "]" * 100_000):
+        with pytest.raises(ValueError, match="nested too deep"):
+            read_yaml(text)
+    assert time.process_time() - started < 2
+    assert read_yaml("[[], {}, " * 300 + "]" * 300)
+
+
 def test_a_date_stays_the_text_that_it_is():
     assert read_yaml("[2020-01-01, 2020-13-45]") == ["2020-01-01", "2020-13-45"]
     assert isinstance(yaml.safe_load("2020-01-01"), datetime.date), "YAML's own would not"

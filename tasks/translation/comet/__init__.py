@@ -1,5 +1,6 @@
 """COMET, a learned score of translations (Rei et al. 2020), by unbabel-comet as an engine."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,8 +50,8 @@ def checkpoint_identity(checkpoint: str) -> str:
 
 def checkpoint_file(checkpoint: str) -> Path | None:
     """The file of a local checkpoint, absolute; None for a name on the hub."""
-    path = Path(checkpoint).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(checkpoint))
+    if os.path.isdir(path):  # unlike Path.is_dir, False for overlong names
         found = sorted(path.glob("checkpoints/*.ckpt"))
         if len(found) != 1:
             listed = ", ".join(file.name for file in found) or "none"
@@ -58,7 +59,7 @@ def checkpoint_file(checkpoint: str) -> Path | None:
                 f"{checkpoint}: a COMET folder has one file checkpoints/*.ckpt, here are: {listed}."
             )
         path = found[0]
-    elif not path.is_file():
+    elif not os.path.isfile(path):
         if path.suffix == ".ckpt" or path.is_absolute() or checkpoint.startswith((".", "~")):
             raise HarnessError(f"{checkpoint}: no such COMET checkpoint.")
         return None
