@@ -13,6 +13,10 @@ SCHEMA_VERSION = 1
 """Version of the leaderboard files; newer files are refused, not guessed at."""
 
 
+MOST_SEEDS = 10_000
+"""Seeds that one run may have."""
+
+
 def canonical_json(value: Any) -> str:
     """The one text of a JSON value: sorted keys, no spaces, no NaN."""
     return json.dumps(
@@ -39,6 +43,8 @@ def _seeds(value: Any) -> Any:
         except ValueError:
             raise ValueError("give a number of seeds (5) or seeds by comma (1,3 or 4,)") from None
     if isinstance(value, int) and not isinstance(value, bool):
+        if value > MOST_SEEDS:
+            raise ValueError(f"at most {MOST_SEEDS:,} seeds; one seed is named with a comma (4,)")
         return list(range(value))
     return _once(value)
 
@@ -52,7 +58,7 @@ def _once(value: Any) -> Any:
 
 Names = Annotated[list[str], BeforeValidator(_names)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = Annotated[list[Seed], BeforeValidator(_seeds), Field(min_length=1)]
+Seeds = Annotated[list[Seed], BeforeValidator(_seeds), Field(min_length=1, max_length=MOST_SEEDS)]
 
 
 class Strict(BaseModel):
