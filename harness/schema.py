@@ -11,6 +11,8 @@ from harness.errors import HarnessError
 
 SCHEMA_VERSION = 1
 """Version of the leaderboard files; newer files are refused, not guessed at."""
+MOST_SEEDS = 10_000
+"""Seeds that one run may have."""
 
 
 def canonical_json(value: Any) -> str:
@@ -40,7 +42,7 @@ def _seeds(value: Any) -> Any:
             raise ValueError("give a number of seeds (5) or seeds by comma (1,3 or 4,)") from None
     if isinstance(value, int) and not isinstance(value, bool):
         if value > MOST_SEEDS:
-            raise ValueError(f"at most {MOST_SEEDS:,} seeds")
+            raise ValueError(f"at most {MOST_SEEDS:,} seeds; one seed is named with a comma (4,)")
         return list(range(value))
     return _once(value)
 
@@ -51,9 +53,6 @@ def _once(value: Any) -> Any:
         return list(dict.fromkeys(value))
     return value
 
-
-MOST_SEEDS = 10_000
-"""Seeds of one run: a list of more is a slip of the finger."""
 
 Names = Annotated[list[str], BeforeValidator(_names)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

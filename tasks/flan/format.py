@@ -110,7 +110,7 @@ class LmEval(Task):
             raise HarnessError(
                 f"task '{self.card.name}' runs the programs that the model writes: give "
                 f"{self._option()}run_code=true to have them run, in processes that may only "
-                "compute and read files."
+                "compute."
             )
 
     def _option(self) -> str:

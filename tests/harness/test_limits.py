@@ -274,3 +274,15 @@ def test_a_file_takes_at_most_twice_its_size(name: str, tmp_path: Path) -> None:
         assert peak < 2 * size + 5 * 2**20  # what is read at once, and a block of rows
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("seeds", ["1000000000", 10_001, list(range(10_001))])
+def test_more_than_ten_thousand_seeds_are_refused(seeds: Any) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(HarnessError, match="seeds"):
+            run_config({"method": "base", "tasks": "pope", "seeds": seeds})
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert len(run_config({"method": "base", "tasks": "pope", "seeds": 10_000}).seeds) == 10_000

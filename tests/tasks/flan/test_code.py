@@ -225,7 +225,7 @@ def test_without_the_flag_nothing_is_run_and_no_model_asked(name: str, source: P
         read_items(task, open_dataset(str(source / f"{name}.jsonl")))
     assert str(error.value) == (
         f"task '{name}' runs the programs that the model writes: give --option "
-        f"{name}.run_code=true to have them run, in processes that may only compute and read files."
+        f"{name}.run_code=true to have them run, in processes that may only compute."
     )
 
 

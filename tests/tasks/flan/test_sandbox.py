@@ -172,19 +172,20 @@ def test_python_shows_a_program_no_object_of_others() -> None:
 
 
 SEARCH = """
-import os, sys
-seen, todo = set(), [FRAME]
-while todo:
-    each = todo.pop()
-    if id(each) in seen or len(seen) > 20000: continue
-    seen.add(id(each))
-    if isinstance(each, bytes) and len(each) in (32, 33):
+import collections, os, sys
+seen, todo = {}, collections.deque([FRAME])
+while todo and len(seen) < 20000:
+    each = todo.popleft()
+    if id(each) in seen: continue
+    seen[id(each)] = each
+    if isinstance(each, bytes) and len(each.strip()) == 32 and each.strip().isalnum():
         for fd in range(3, 64):
-            try: os.write(fd, each)
+            try: os.write(fd, each.strip() + bytes([10]))
             except OSError: pass
+        os._exit(0)
     if isinstance(each, dict): todo += [*each.values()]
     elif isinstance(each, (list, tuple, set, frozenset)): todo += each
-    elif hasattr(each, 'f_back'):
+    elif type(each).__name__ == 'frame':
         todo += [each.f_back, each.f_locals, each.f_globals, each.f_code.co_consts]
     else:
         names = ('__dict__', '__defaults__', '__closure__', '__code__', '__self__', 'args', 'func')
