@@ -101,10 +101,11 @@ def check_fit(misfit: Misfit, what: str, folder: Path) -> None:
 
 def check_finite(module: nn.Module, place: Path) -> None:
     """Raise where a weight is NaN or infinite: one sum per tensor, read back once."""
+    kept = module.state_dict()  # buffers that no file holds, as masks of -inf, are left out
     tensors = {
         name: tensor.detach()
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]
-        if tensor.is_floating_point() and tensor.device.type != "meta"
+        if name in kept and tensor.is_floating_point()
     }
     if not tensors:
         return

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from tiny_llava import tiny_llava
 from tiny_translators import tiny_llama, tiny_m2m100, tiny_word_marian
 from torch import Tensor
 
+from harness import fitting
 from harness.errors import HarnessError
 from harness.models import loading
+from harness.store import Store
 
 Weights = dict[str, Tensor]
 FILE = "adapter_model.safetensors"
@@ -128,6 +131,17 @@ def test_a_merged_model_stays_tied_where_the_adapter_leaves_what_is_shared(
         loading.merge(adapter, "causal-lm", out)
         assert json.loads((out / "config.json").read_text())["tie_word_embeddings"] is tied
         assert ("lm_head.weight" in load_file(out / "model.safetensors")) is not tied
+
+
+def test_a_training_from_an_adapter_starts_with_what_that_computes(
+    bases: Callable[[str, bool], Path], tmp_path: Path
+) -> None:
+    model = adapted(bases("llama", True), "causal-lm", tmp_path / "a", target_modules=["lm_head"])
+    arm: Any = SimpleNamespace(model=str(tmp_path / "a"))
+    start = fitting._base(arm, "causal-lm", Store(tmp_path / "store"))
+    torch.testing.assert_close(
+        logits(loading.load(start, "causal-lm")), logits(model), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_a_dual_encoders_adapter_merges_to_the_same(tmp_path: Path) -> None:

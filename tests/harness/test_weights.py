@@ -128,6 +128,7 @@ def test_a_weight_that_is_no_finite_number_is_named(
 def test_finite_weights_whose_sum_overflows_pass() -> None:
     layer = nn.Linear(4, 4)
     nn.init.constant_(layer.weight, 3e38)
+    layer.register_buffer("mask", torch.tensor([0.0, float("-inf")]), persistent=False)
     check_finite(layer, Path())
     with torch.no_grad():
         layer.weight[1, 1] = float("nan")

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tiny_clip import tiny_clip
 from tiny_llava import WORDS, tiny_llava
 
@@ -20,7 +21,7 @@ from methods.aspo.data import Batches, Pair, model_inputs, preference_pairs
 from methods.aspo.loss import sentence_sums
 from methods.aspo.noise import diffusion_noise
 from methods.aspo.plugin import Aspo, AspoOracle, AspoRandom, Dpo
-from methods.aspo.prepare import reference_log_probs, sentence_scores
+from methods.aspo.prepare import reference_log_probs, sentence_scores, similarity_encoder
 
 COLORS = ["red", "blue", "green", "yellow", "purple", "white"]
 TRAIN = {"lr": 3e-3, "epochs": 4, "batch_size": 4, "micro_batch": 4, "freeze": ["vision_tower"]}
@@ -351,3 +352,12 @@ def test_a_sentence_of_high_weight_gains_more_than_under_dpo(make_fit):
         gain = sentence_log_probs(fit, "chosen") - before
         shares.append((gain[0] - gain[1]).item())
     assert shares[0] > shares[1] + 0.05
+
+
+def test_an_encoder_whose_weights_do_not_fit_is_refused(tmp_path):
+    folder = tiny_clip(tmp_path / "clip", WORDS)
+    weights = load_file(folder / "model.safetensors")
+    renamed = {f"module.{name}": weight for name, weight in weights.items()}
+    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(HarnessError, match=r"not the weights of CLIPModel: .*with 'module\.'"):
+        similarity_encoder(str(folder), 16, torch.device("cpu"))
