@@ -68,7 +68,7 @@ class Computation:
     own: frozenset[str] = OURS
 
     def __or__(self, other: "Computation") -> "Computation":
-        """Both together."""
+        """Return both together."""
         return Computation(
             tuple(dict.fromkeys(self.roots + other.roots)),
             tuple(dict.fromkeys(self.alone + other.alone)),
@@ -85,18 +85,18 @@ class Code:
     packages: Mapping[str, str]
 
     def key(self) -> dict[str, Any]:
-        """Its part of a key."""
+        """Return its part of a key."""
         return {"code": digest(dict(self.sources)), "packages": dict(self.packages)}
 
     def within(self, packages: Iterable[str]) -> str:
-        """Hash of the sources in some top-level packages alone."""
+        """Return the hash of the sources in some top-level packages alone."""
         tops = frozenset(packages)
         return digest({name: h for name, h in self.sources.items() if _top(name) in tops})
 
 
 def of_plugin(plugin: object, *modules: str) -> Computation:
-    """The modules that define a plugin, a class or an object: those of all classes that it
-    inherits from. `modules` are further ones, such as the one that its entry point names.
+    """Return the modules that define a plugin, a class or an object: those of all classes that
+    it inherits from. `modules` are further ones, such as the one that its entry point names.
 
     Raises `PluginError` where there is no file to read.
     """
@@ -113,7 +113,7 @@ def of_plugin(plugin: object, *modules: str) -> Computation:
 
 
 def named_in(value: Any) -> Computation:
-    """The modules that strings in a value name as `module:Name`, as options of cards do."""
+    """Return the modules that strings in a value name as `module:Name`, as options of cards do."""
     if isinstance(value, Mapping):
         parts = list(value.values())
     elif isinstance(value, list | tuple):
@@ -143,7 +143,7 @@ def reached(computation: Computation, *, tree: Path | None = None) -> Code:
 
 
 def _loaded(computation: Computation) -> tuple[str, ...]:
-    """The files of the roots and the path: what tells two packages of one name apart."""
+    """Return the files of the roots and the path, which tell two packages of one name apart."""
     modules: list[ModuleType | None] = [sys.modules.get(name) for name in computation.roots]
     return (*(str(getattr(module, "__file__", "")) for module in modules), *sys.path)
 
@@ -180,7 +180,7 @@ def _search(computation: Computation, tree: str | None) -> Code:
 
 
 def _edges(name: str, module: Module) -> list[str]:
-    """Modules that one module reaches at once; names of no module are among them."""
+    """Return the modules that one module reaches at once; some names are of no module."""
     parents = [name.rsplit(".", up)[0] for up in range(1, name.count(".") + 1)]
     roles = {PLAYERS[role] for role in PLAYERS.keys() & module.words}
     skipped = IN_THE_KEY | NOT_FOLLOWED.get(name, frozenset())
@@ -188,7 +188,7 @@ def _edges(name: str, module: Module) -> list[str]:
 
 
 def _counting(packages: Mapping[str, str]) -> dict[str, str]:
-    """The versions of those that can change a result."""
+    """Return the versions of those that can change a result."""
     found = dict(packages)
     if "transformers" in found:
         found |= {name: version_of(name) for name in UNDER_TRANSFORMERS}
@@ -196,5 +196,5 @@ def _counting(packages: Mapping[str, str]) -> dict[str, str]:
 
 
 def _top(name: str) -> str:
-    """The top-level package of a module, or of a file beside one."""
+    """Return the top-level package of a module, or of a file beside one."""
     return name.partition("/")[0].partition(".")[0]

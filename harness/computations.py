@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def of_fit(method: "Method", name: str, base: Path) -> Computation:
-    """Training a method registered as `name`, and the rows that it makes for that."""
+    """Return what trains a method registered as `name`, and makes the rows for that."""
     return (
         of_plugin(method, *_entry_module("methods", name))
         | named_in(method.config.model_dump())
@@ -24,7 +24,7 @@ def of_fit(method: "Method", name: str, base: Path) -> Computation:
 
 
 def of_predictions(task: "Task", model: Path) -> Computation:
-    """Asking a model for its answers to a task."""
+    """Return what asks a model for its answers to a task."""
     found = of_task(task) | Computation((), alone=("harness.predicting",))
     for folder in (model, *map(loading.resolve, task.models())):
         found |= of_model(task.role, folder)
@@ -32,26 +32,26 @@ def of_predictions(task: "Task", model: Path) -> Computation:
 
 
 def of_task(task: "Task") -> Computation:
-    """A task's format, with what its card names."""
+    """Return a task's format, with what its card names."""
     card = task.card
     named = named_in([card.format, card.options])
     return of_plugin(task, *_entry_module("tasks", card.name)) | named
 
 
 def of_engine_scores(task: "Task", engine: str) -> Computation:
-    """Having an engine score answers."""
+    """Return what has an engine score answers."""
     modules = (*_entry_module("engines", engine), "harness.engines")
     return of_task(task) | Computation(modules)
 
 
 def of_verdicts(judge: "Judge") -> Computation:
-    """Judging answers."""
+    """Return what judges answers."""
     plugin = of_plugin(judge, *_entry_module("judges", judge.name))
     return plugin | Computation((), alone=("harness.judging",))
 
 
 def of_adapters(model: Path) -> Computation:
-    """The kinds of adapter that a model folder is made of, the last one first."""
+    """Return the kinds of adapter that a model folder is made of, the last one first."""
     found = Computation(())
     while loading.is_adapter(model):
         found |= of_plugin(adapters.kind(model))
@@ -60,11 +60,11 @@ def of_adapters(model: Path) -> Computation:
 
 
 def of_model(role: str | None, folder: Path) -> Computation:
-    """Loading a model in a role."""
+    """Return what loads a model in a role, the kinds of its adapters included."""
     players = (PLAYERS[role],) if role else ()
     return Computation(("harness.models.loading", *players)) | of_adapters(folder)
 
 
 def _entry_module(kind: str, name: str) -> tuple[str, ...]:
-    """The module that a plugin's entry point names; nothing where it is not registered."""
+    """Return the module that a plugin's entry point names, if it is registered."""
     return (registry.find(kind, name).module,) if registry.registered(kind, name) else ()

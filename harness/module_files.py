@@ -64,7 +64,7 @@ class Module:
 
 
 def find(name: str, tree: str | None = None) -> Found | None:
-    """Where a module lies, without importing it; None where there is none.
+    """Find a module without importing it; None where there is none.
 
     A package in the folder `tree` goes before an installed one; without it, what is imported
     already goes before what would be.
@@ -194,7 +194,7 @@ def _imports(node: ast.stmt, found: Found) -> Iterator[str]:
 
 
 def _absolute(name: str, found: Found) -> str:
-    """A module's whole name, where it begins with dots."""
+    """Return a module's whole name where it begins with dots."""
     bare = name.lstrip(".")
     level = len(name) - len(bare)
     if not level:
@@ -205,7 +205,7 @@ def _absolute(name: str, found: Found) -> str:
 
 
 def data_files(modules: Mapping[str, Module]) -> dict[str, str]:
-    """Hashes of the files beside the modules of packages that are not Python, by name.
+    """Return the hashes of the files beside the modules of packages that are not Python, by name.
 
     A folder below counts where one of these modules names it. Left out: the README and the
     pictures that it shows, cards, weights, hidden files.

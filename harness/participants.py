@@ -26,7 +26,7 @@ class Participants:
     packages: Mapping[str, str] = field(default_factory=dict)
 
     def __or__(self, other: "Participants") -> "Participants":
-        """Both together."""
+        """Return both together."""
         return Participants({**self.plugins, **other.plugins}, {**self.packages, **other.packages})
 
 
@@ -34,8 +34,9 @@ def of_arm(arm: "Arm", model: "Path") -> Participants:
     """Return who made a model: a method, its base models and its training sets."""
     method = arm.method
     base = loading.resolve(arm.model)
-    made = of_fit(method, arm.name, base) if arm.trains else of_adapters(base)
-    found = Participants(_ref("methods", arm.name, of_fit(method, arm.name, base)), _packages(made))
+    fit = of_fit(method, arm.name, base)
+    packages = _packages(fit if arm.trains else of_adapters(base))
+    found = Participants(_ref("methods", arm.name, fit), packages)
     for name in (arm.model, *method.models()):
         found |= Participants(_ref("models", name) | _adapters(loading.resolve(name)))
     for name in filter(None, (arm.dataset, *method.datasets())):
