@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -73,6 +74,8 @@ def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
             label = arm.name if seed is None else f"{arm.name}-seed{seed}"
             entries += _scored(plan, arm, seed, store, label, took, reporter)
     _write(folder / "timing.json", took.record())
+    for line in took.left_out:
+        print(line, file=sys.stderr)
     return entries
 
 
@@ -95,6 +98,8 @@ def _scored(
         for name in ("curves.jsonl", selection.FILE):
             if (fitted.path.parent / name).exists():
                 link(fitted.path.parent / name, folder / name)
+        said = selection.summary(fitted.path.parent)
+        took.left_out |= dict.fromkeys(f"{label}: {line}" for line in said)
     model = _Lazy(fitted, arm.model, config.batch_size)
     who = of_arm(config, arm, seed, fitted)
     entries = []
@@ -156,6 +161,8 @@ class _Took:
     seconds: dict[str, float] = field(default_factory=dict)
     batch_sizes: dict[str, int] = field(default_factory=dict)
     """Texts or pictures at once, at the end of a scoring; none where no model was asked."""
+    left_out: dict[str, None] = field(default_factory=dict)
+    """What is said at the end of rows that were not trained on as they are."""
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON, with the machine."""

@@ -1,7 +1,7 @@
 """Which rows are trained on: those that teach nothing or are too long are counted and named."""
 
 import json
-import sys
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ SAME_ANSWERS = "both answers are the same"
 Place = Callable[[int], str]
 """Index of a row -> where it is, for messages."""
 
+log = logging.getLogger("harness")
+
 
 @dataclass
 class Notes:
@@ -28,7 +30,7 @@ class Notes:
     Attributes:
         folder: of the fit.
         lines: of the file in it.
-        said: messages that were printed; stages share them with the training that they are part of.
+        said: messages that were logged; stages share them with the training that they are part of.
     """
 
     folder: Path
@@ -36,7 +38,7 @@ class Notes:
     said: set[str] = field(default_factory=set)
 
     def add(self, what: str, problems: Sequence[str], did: Did = "left_out") -> None:
-        """Print how many rows were left out or cut with the first of them, and keep them all.
+        """Log how many rows were left out or cut with the first of them, and keep them all.
 
         Args:
             what: kind of rows, such as `pairs`.
@@ -46,7 +48,7 @@ class Notes:
             return
         message = f"{SAID[did]} {len(problems)} {what} to train on: {first(problems)}"
         if message not in self.said and processes.is_main():
-            print(message, file=sys.stderr)
+            log.warning(message)
         self.said.add(message)
         self._keep(json.dumps({did: problem}, ensure_ascii=False) for problem in problems)
 
@@ -60,6 +62,20 @@ class Notes:
         self.lines |= dict.fromkeys(lines)
         if processes.is_main():
             write_atomic(self.folder / FILE, "".join(f"{line}\n" for line in self.lines))
+
+
+def summary(folder: Path) -> list[str]:
+    """Return how many rows a fit left out or cut with the first of them, a line for each."""
+    if not (folder / FILE).exists():
+        return []
+    text = (folder / FILE).read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.removesuffix("\n").split("\n")]
+    problems = {did: [row[did] for row in rows if did in row] for did in SAID}
+    return [
+        f"{SAID[did]} {len(some)} rows to train on: {first(some)}"
+        for did, some in problems.items()
+        if some
+    ]
 
 
 def first(problems: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """What FashionKLIP and its baselines do to fit."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 
 from harness import processes
 from harness.errors import DataError, HarnessError
-from harness.selection import by_length
+from harness.selection import by_length, first
 from harness.settings import TooLong, TrainSettings
 from harness.sources import check_apart, pictured
 from harness.trainer import casts
@@ -122,6 +123,8 @@ def _leave_out(reasons: Sequence[str], fit: Fit, skip: bool) -> None:
     if not skip:
         raise DataError(f"{in_one_line(reasons)} Leave such pictures out by data.skip_broken=true.")
     fit.notes.add("pictures", reasons)
+    if processes.is_main():
+        print(f"left out {len(reasons)} pictures to train on: {first(reasons)}", file=sys.stderr)
 
 
 def build_graph(views: Sequence[View], config: FashionKlipConfig) -> Graph:

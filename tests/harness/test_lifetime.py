@@ -38,9 +38,9 @@ def loaded(monkeypatch):
     found: list[tuple[str, int]] = []
     load = loading.load
 
-    def noted(folder, role):
+    def noted(folder, role, dtype=None):
         found.append((folder.name, sum(each() is not None for each in refs)))
-        model = load(folder, role)
+        model = load(folder, role, dtype)
         refs.extend(weakref.ref(each) for each in model.module.modules())
         return model
 
@@ -70,6 +70,9 @@ def test_no_module_of_an_earlier_model_is_alive_when_the_next_is_loaded(
     # The base is scored; each seed's model is trained from it, and its checkpoint then scored.
     assert [name for name, _ in loaded] == ["model", *["model", "checkpoint"] * 2]
     assert [alive for _, alive in loaded] == [0] * 5
+    # Greedy and noised answers are often the same: that is noted in the run's folder too.
+    (noted,) = (tmp_path / "runs").glob("dpo_pope-*/dpo-seed0/left_out.jsonl")
+    assert "both answers are the same" in noted.read_text()
 
 
 def test_what_is_kept_is_loaded_once_and_gone_when_released():

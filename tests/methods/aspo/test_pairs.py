@@ -78,7 +78,7 @@ SAME = {
 
 @pytest.mark.parametrize("method", [Aspo, Dpo, AspoRandom])
 @pytest.mark.parametrize("how", SAME)
-def test_pairs_of_the_same_tokens_change_nothing_and_are_named(make_fit, capsys, how, method):
+def test_pairs_of_the_same_tokens_change_nothing_and_are_named(make_fit, caplog, how, method):
     rows = paired_rows()
     rows[3] |= {"chosen": DISC, "rejected": SAME[how]}
     seen = []
@@ -88,7 +88,7 @@ def test_pairs_of_the_same_tokens_change_nothing_and_are_named(make_fit, capsys,
         train(method, fit, loss={"alpha": 0.0} if method is Aspo else {})
     assert seen[0] == seen[1] and SAME[how] not in seen[0]
     said = "left out 1 pairs to train on: train row 4: both answers are the same."
-    assert said in capsys.readouterr().err
+    assert said in caplog.text
     fit = make_fit(rows, store="noted")
     preference_pairs(fit, PairSettings())
     assert noted(fit) == [{"left_out": "train row 4: both answers are the same."}]
@@ -122,7 +122,7 @@ def test_pairs_all_of_the_same_answers_are_an_error(make_fit):
         train(Dpo, make_fit(rows))
 
 
-def test_pairs_made_equal_by_the_limit_are_left_out(make_fit, capsys):
+def test_pairs_made_equal_by_the_limit_are_left_out(make_fit, caplog):
     rows = paired_rows()
     rows[5]["rejected"] = f"{rows[5]['chosen']} it is a star."
     fit = make_fit(rows)
@@ -132,9 +132,7 @@ def test_pairs_made_equal_by_the_limit_are_left_out(make_fit, capsys):
     seen: list[list[int]] = []
     train(Dpo, fit, pairs={"max_length": limit})
     assert seen == [[i for i in range(12) if i != 5]]
-    assert (
-        "left out 1 pairs to train on: train row 6: both answers are the" in capsys.readouterr().err
-    )
+    assert "left out 1 pairs to train on: train row 6: both answers are the" in caplog.text
     assert {"cut"} <= {did for line in noted(fit) for did in line}
 
 

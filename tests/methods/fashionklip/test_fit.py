@@ -367,7 +367,7 @@ def test_no_picture_that_can_be_read_is_one_line(base: Path, tmp_path: Path) -> 
 
 
 def test_titles_too_long_are_refused_left_out_or_cut_and_named(
-    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = catalogue_rows()
     rows[4]["title"] += " soft" * 20  # the model reads 16 tokens
@@ -379,6 +379,6 @@ def test_titles_too_long_are_refused_left_out_or_cut_and_named(
     settings = Clip.Config().data
     kept = read_catalogue(fit, settings, "drop")
     assert [view.row for view in kept.views] == [i for i in range(len(rows)) if i != 4]
-    assert "left out 1 titles to train on: train row 5: " in capsys.readouterr().err
+    assert "left out 1 titles to train on: train row 5: " in caplog.text
     assert len(read_catalogue(fit, settings)) == len(rows)
-    assert "cut 1 titles to train on: train row 5: 8 tokens" in capsys.readouterr().err
+    assert "cut 1 titles to train on: train row 5: 8 tokens" in caplog.text

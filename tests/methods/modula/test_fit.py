@@ -279,7 +279,7 @@ def test_a_row_too_long_for_a_later_stage_is_refused_before_the_first_trains(wor
 
 
 @pytest.mark.parametrize(("how", "rows"), [("drop", 15), ("cut", 16)])
-def test_a_row_too_long_is_left_out_or_cut_and_named(world, tmp_path, capsys, how, rows):
+def test_a_row_too_long_is_left_out_or_cut_and_named(world, tmp_path, caplog, how, rows):
     long = with_long_rows(world, tmp_path)
     fit = new_fit(long, tmp_path)
     did = {"drop": "left out", "cut": "cut"}[how]
@@ -293,7 +293,7 @@ def test_a_row_too_long_is_left_out_or_cut_and_named(world, tmp_path, capsys, ho
     assert len(found.rows) == rows
     assert max(len(row.prompt) + len(row.answer) for row in found.rows) <= 64
     trained(Modula, fit, config.model_dump())
-    assert capsys.readouterr().err.count(f"{did} 1 rows to train on: code.jsonl line 3: ") == 1
+    assert caplog.text.count(f"{did} 1 rows to train on: code.jsonl line 3: ") == 1
     (line,) = (fit.folder / "left_out.jsonl").read_text().splitlines()
     assert list(json.loads(line)) == [did.replace(" ", "_")]
 

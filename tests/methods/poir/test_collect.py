@@ -295,7 +295,7 @@ def test_a_collection_killed_in_its_middle_continues_to_the_same_bytes(world, tm
     assert made == whole
 
 
-def test_an_answer_too_long_to_score_is_named_before_anything_is_sampled(tmp_path, capsys):
+def test_an_answer_too_long_to_score_is_named_before_anything_is_sampled(tmp_path, caplog):
     rows = prompt_rows(6)
     rows[2] = {**rows[2], "bad_res": "red " * 200}  # the model reads 128 tokens
     fit = make_fit(tmp_path, rows)
@@ -304,4 +304,4 @@ def test_an_answer_too_long_to_score_is_named_before_anything_is_sampled(tmp_pat
         with pytest.raises(DataError, match=r"^train row 3: \d+ tokens too long\."):
             scorable(fit, asked, how)
     assert scorable(fit, asked, "drop") == [0, 1, 3, 4, 5]
-    assert "left out 1 prompts to train on: train row 3: " in capsys.readouterr().err
+    assert "left out 1 prompts to train on: train row 3: " in caplog.text

@@ -150,7 +150,7 @@ def test_sft_is_cross_entropy_of_the_chosen_tokens_in_whatever_batches(fit, rows
     assert float(logged["accuracy"]) in (0, 0.25, 0.5, 0.75, 1)
 
 
-def test_pairs_of_the_same_tokens_are_left_out_and_named(fit, rows, capsys):
+def test_pairs_of_the_same_tokens_are_left_out_and_named(fit, rows, caplog):
     same = Pair("mix : 7", "please blorp : 7", "please  zonk : 7 ")  # both words are unknown
     again = make_fit(fit.folder.parent, [])
     places = [f"row {n}" for n in range(5)]
@@ -159,12 +159,12 @@ def test_pairs_of_the_same_tokens_are_left_out_and_named(fit, rows, capsys):
     )
     assert [row[2:] for row in found] == [row[2:] for row in rows]
     said = "left out 1 pairs to train on: row 4: both answers are the same tokens."
-    assert said in capsys.readouterr().err
+    assert said in caplog.text
     with pytest.raises(DataError, match=r"^no pairs are left to train on: 'mix : 7': both answers"):
         examples(again, again.model, [same], ERRANDS, TrainSettings(micro_batch=3))
 
 
-def test_pairs_too_long_are_refused_left_out_or_cut(fit, rows, capsys):
+def test_pairs_too_long_are_refused_left_out_or_cut(fit, rows, caplog):
     long = Pair("mix : 7", "please sort : 7", "sort : 7" * 100)  # the model reads 128 tokens
     again = make_fit(fit.folder.parent, [])
     places = [f"row {n}" for n in range(5)]
@@ -183,5 +183,5 @@ def test_pairs_too_long_are_refused_left_out_or_cut(fit, rows, capsys):
     cut = call(too_long="cut")
     assert len(cut) == 5
     assert len(cut[4].rejected.prompt) + len(cut[4].rejected.answer) == 128
-    said = capsys.readouterr().err
+    said = caplog.text
     assert "left out 1 pairs" in said and "cut 1 pairs to train on: row 4: " in said
