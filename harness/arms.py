@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +12,7 @@ from harness.configs import flat
 from harness.errors import HarnessError, complaint, suggestion
 from harness.method import Method, MethodConfig, Preset
 from harness.schema import RunConfig
+from harness.values import shown
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,24 @@ def _validated(name: str, cls: type[MethodConfig], settings: Mapping[str, Any]) 
             place = place[parent]
         place[last] = value
     try:
-        return cls.model_validate(_over(cls.model_construct(), nested))
+        found = cls.model_validate(_over(cls.model_construct(), nested))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         # A validator's own words say enough, and what was given may be a secret.
         own = first["type"] == "value_error"
-        got = "" if own else f" (got {first.get('input')!r})"
+        got = "" if own else f" (got {shown(first.get('input'))})"
         raise HarnessError(f"method '{name}': {where}: {complaint(first)}{got}.") from None
+    _check_finite(name, found)
+    return found
+
+
+def _check_finite(name: str, config: MethodConfig) -> None:
+    """Raise `HarnessError` for a text like `inf` that a config took for a number."""
+    for key, value in flat(config.model_dump()).items():
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(number, float) and not isfinite(number) for number in numbers):
+            raise HarnessError(f"method '{name}': {key}: {value} is not a finite number.")
 
 
 def _over(default: BaseModel, given: Mapping[str, Any]) -> dict[str, Any]:

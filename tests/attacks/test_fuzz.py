@@ -7,10 +7,10 @@ from tests.attacks import fuzz
 
 
 def test_hostile_inputs_are_used_or_refused_in_one_line(tmp_path: Path) -> None:
-    found = fuzz.run(4 * len(fuzz.KINDS), 7, tmp_path)
+    found = fuzz.run(3 * len(fuzz.KINDS), 7, tmp_path)
     failures = (tmp_path / "failures.txt").read_text(encoding="utf-8")
     assert {name: found[name] for name in fuzz.FAILED} == dict.fromkeys(fuzz.FAILED, 0), failures
-    assert found["inputs"] == 4 * len(fuzz.KINDS)
+    assert found["inputs"] == 3 * len(fuzz.KINDS)
     assert found["refused"] > found["inputs"] / 3, "most are hostile"
     assert found["used"] > 0
 

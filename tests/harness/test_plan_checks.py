@@ -207,6 +207,13 @@ def test_models_and_datasets_of_every_method_are_looked_for_before_the_first_tra
         make_plan(run_config({**asked, "method": "dpo,aspo", **changed}))
 
 
+@pytest.mark.parametrize("text", ["inf", "nan", "-inf", "1e999", "Infinity"])
+@pytest.mark.parametrize("field", ["train.lr", "loss.beta", "train.weight_decay"])
+def test_a_number_without_end_is_refused_however_it_is_written(field, text):
+    with pytest.raises(HarnessError, match=field.rpartition(".")[2]):
+        planned("pope", "dpo", set={field: text})
+
+
 def test_a_presets_unknown_names_are_found(monkeypatch):
     from harness.method import Preset
     from methods.aspo.plugin import Dpo
