@@ -139,13 +139,13 @@ def find(kind: str, name: str) -> Plugin:
     Where the task `lm_eval` is registered, `lm_eval/gsm8k` is a member of that collection: its
     object is what the registered one returns when it is called with `gsm8k`.
     """
-    if shown(name) != name:
+    registered = _registered(kind)
+    collection, _, member = name.partition("/")
+    if (name in registered or collection in registered) and shown(name) != name:
         raise PluginError(
             f"{kind[:-1]} '{name}' has control characters in its name, which would name folders: "
             "it cannot be used."
         )
-    registered = _registered(kind)
-    collection, _, member = name.partition("/")
     if kind in COLLECTED and name not in registered and member and collection in registered:
         return replace(find(kind, collection), name=name, member=member)
     if name not in registered:
