@@ -195,7 +195,7 @@ def _wait_for_a_step(stages: Path, ended: int, process: BaseProcess) -> None:
     """Until as many stages have ended and the next has made a step."""
     deadline = time.monotonic() + 120
     while True:
-        done = len(list(stages.glob("*/stage.json")))
+        done = len(list(stages.glob("*/seal.json")))
         if done >= ended and list(stages.glob("*/steps/checkpoint-*/trainer_state.json")):
             return
         assert process.is_alive() and time.monotonic() < deadline

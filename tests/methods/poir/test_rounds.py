@@ -221,7 +221,7 @@ def test_a_collection_of_nothing_usable_is_refused_with_why(tmp_path, monkeypatc
 
 def test_a_stage_that_was_cut_off_is_not_taken_for_done(tmp_path):
     trained(tmp_path / "a", small_settings(1))
-    (done,) = (tmp_path / "a/store/stages").glob("*/stage.json")
+    (done,) = (tmp_path / "a/store/stages").glob("*/seal.json")
     weights = load_file(done.parent / "checkpoint/model.safetensors")
     done.unlink()
     _, out = trained(tmp_path / "a", small_settings(1))
