@@ -16,8 +16,8 @@ from harness.kept import read_outputs
 from harness.leaderboard import parse
 from harness.models import loading
 from harness.models.pictures import open_picture
+from harness.seals import read_rows
 from harness.sources import open_dataset
-from harness.store import load_rows
 from harness.templates import read_templates
 
 DEEP = "[" * 100_000
@@ -75,7 +75,7 @@ def test_json_without_end_or_bottom_is_named(tmp_path):
     for text in (DEEP, DEEP + "]" * len(DEEP), LONG[:10] + "{"):
         path.write_text(text + "\n")
         refused(lambda: read_outputs(path, 1), "rows.jsonl: damaged")
-        refused(lambda: load_rows(path), "rows.jsonl: damaged")
+        refused(lambda: read_rows(path), "rows.jsonl: damaged")
         refused(lambda: read_lines_tolerant(path), "rows.jsonl line 1: not JSON")
         refused(lambda: read_templates(path), "rows.jsonl")
         refused(lambda t=text: parse(t, "pope.json"), "pope.json: not JSON")

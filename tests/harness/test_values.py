@@ -90,7 +90,7 @@ WRONG = [
     ({"\ud800": 1}, "--set: a key holds half of a character"),
     ({"a": {1}}, "--set: a: a set is not a string, number, list or mapping"),
     ({"a": b"x"}, "--set: a: a bytes is not a string"),
-    ({"a": object()}, "--set: a: a object is not a string"),
+    ({"a": NotImplemented}, "--set: a: a NotImplementedType is not a string"),
     (range(3), "--set: a range is not a string"),
 ]
 
