@@ -12,7 +12,7 @@ from harness.configs import flat
 from harness.errors import HarnessError, complaint, suggestion
 from harness.method import Method, MethodConfig, Preset
 from harness.schema import RunConfig
-from harness.values import shown
+from harness.values import quoted
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _validated(name: str, cls: type[MethodConfig], settings: Mapping[str, Any]) 
         where = ".".join(map(str, first["loc"]))
         # A validator's own words say enough, and what was given may be a secret.
         own = first["type"] == "value_error"
-        got = "" if own else f" (got {shown(first.get('input'))})"
+        got = "" if own else f" (got {quoted(first.get('input'))})"
         raise HarnessError(f"method '{name}': {where}: {complaint(first)}{got}.") from None
     _check_finite(name, found)
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness import registry
 from harness.errors import PluginError, complaint, suggestion
 from harness.reading import read_text
-from harness.values import check_plain, read_yaml, shortened, shown
+from harness.values import check_plain, quoted, read_yaml, shortened
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -119,7 +119,7 @@ def placeholder_problem(text: str, known: Sequence[str]) -> str:
     try:
         parts = list(Formatter().parse(text))
     except ValueError as error:
-        return f"{error} in {shown(text)}. {holds}"
+        return f"{error} in {quoted(text)}. {holds}"
     for _, name, spec, conversion in parts:
         if name is None:
             continue

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from harness.errors import HarnessError, complaint, suggestion
 from harness.reading import read_text
 from harness.schema import RunConfig
-from harness.values import check_plain, read_yaml, shown
+from harness.values import check_plain, quoted, read_yaml
 
 POWER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 """Numbers such as 1e-4, which are texts to YAML 1.1."""
@@ -50,7 +50,7 @@ def run_config(given: Mapping[str, Any], file: Path | None = None) -> RunConfig:
         field = ".".join(map(str, first["loc"]))
         if first["type"] == "missing":
             raise HarnessError(f"{place}'{field}' is missing: give --{field}.") from None
-        got = shown(first["input"])
+        got = quoted(first["input"])
         raise HarnessError(f"{place}{field}: {complaint(first)} (got {got}).") from None
 
 
@@ -73,7 +73,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise HarnessError(f"{file}: not YAML: {error}.") from None
     check_plain(values, str(file))
     if not isinstance(values, dict):
-        got = shown(values)
+        got = quoted(values)
         raise HarnessError(f"{file}: a config is a mapping of settings, not {got}.")
     return values
 

@@ -25,7 +25,7 @@ from harness.dataset import Row
 from harness.errors import DataError, suggestion
 from harness.reading import read_text
 from harness.schema import Strict
-from harness.values import check_plain, read_yaml, shown
+from harness.values import check_plain, quoted, read_yaml
 
 
 class Patterns(Strict):
@@ -136,4 +136,4 @@ def _problem(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{place}: '{field}' is missing"
     where = f": {field}" if field else ""
-    return f"{place}{where}: {problem['msg']} (got {shown(problem['input'])})"
+    return f"{place}{where}: {problem['msg']} (got {quoted(problem['input'])})"

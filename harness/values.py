@@ -63,7 +63,7 @@ def check_plain(value: Any, place: str, error: type[HarnessError] = HarnessError
         raise error(f"{place}{f': {where}' if where else ''}: {reason}.")
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """Return a value as a message repeats it."""
     try:
         return shortened(repr(value))
@@ -86,7 +86,7 @@ def _problem(value: Any, path: tuple[Any, ...], left: list[int]) -> tuple[Any, s
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
-                return path, f"the key {shown(key)} is not a string: write it in quotes"
+                return path, f"the key {quoted(key)} is not a string: write it in quotes"
             problem = _problem_of_text(key)
             found = ((path, f"a key {problem}") if problem else None) or _problem(
                 inner, (*path, key), left
