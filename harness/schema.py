@@ -222,6 +222,8 @@ class Cost(Strict):
     trainable_parameters: int = 0
     train_tokens: int = 0
     train_flops: float = 0.0
+    uncounted: str = Field("", exclude_if=lambda value: not value)
+    """What the counts leave out, and why; empty: nothing."""
 
 
 class Provenance(Strict):

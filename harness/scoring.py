@@ -7,7 +7,7 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.packing import pack
 from harness.schema import Metric, Packed
-from harness.stats import interval, ratio
+from harness.stats import codes, interval, ratio
 from harness.task import Item, Prediction, Score, Task
 
 
@@ -34,11 +34,11 @@ def columns(scores: Sequence[Score], metric: str) -> tuple[np.ndarray, np.ndarra
 
 def metrics(scores: Sequence[Score], clusters: Sequence[str]) -> dict[str, Metric]:
     """Every metric of the scores with its interval over clusters."""
-    codes = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    numbers = codes(clusters)
     out = {}
     for name in scores[0]:
         numerator, denominator = columns(scores, name)
-        low, high = interval(numerator, denominator, codes) or (None, None)
+        low, high = interval(numerator, denominator, numbers) or (None, None)
         out[name] = Metric(
             value=ratio(numerator, denominator),
             low=low,

@@ -9,7 +9,7 @@ draws come from a generator with a fixed seed. Differences are b - a.
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -175,6 +175,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def codes(names: Sequence[Any]) -> NDArray[np.int64]:
+    """Number names from 0 in their order; equal names have one number.
+
+    A numpy array of strings would be as wide as the longest of them in every row.
+    """
+    number = {name: code for code, name in enumerate(sorted(set(names)))}
+    return np.fromiter((number[name] for name in names), np.int64, len(names))
+
+
 def _floats(values: ArrayLike) -> Floats:
     return np.asarray(values, dtype=np.float64)
 
@@ -194,8 +203,9 @@ def _cluster_sums(columns: Floats, clusters: ArrayLike | None) -> Floats:
     """[items, columns] -> [clusters, columns]."""
     if clusters is None:
         return columns
-    _, codes = np.unique(np.asarray(clusters), return_inverse=True)
-    return np.stack([np.bincount(codes, column) for column in columns.T], axis=1)
+    names = clusters if isinstance(clusters, np.ndarray) else codes(list(clusters))  # type: ignore[arg-type]
+    numbers = np.unique(names, return_inverse=True)[1]
+    return np.stack([np.bincount(numbers, column) for column in columns.T], axis=1)
 
 
 def _wilson(value: float, n: int) -> tuple[float, float]:

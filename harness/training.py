@@ -243,18 +243,28 @@ def adapt(module: nn.Module, lora: Lora) -> nn.Module:
 
 def _cost(model: Any, tokens: int, rows: int) -> Cost:
     """Operations by the usual count: 2 per weight and token forward, 2 backward through the
-    activations, 2 for the gradient of each trained weight."""
+    activations, 2 for the gradient of each trained weight.
+
+    An estimate is not worth a training: what a model does not let us count is left out, and named.
+    """
     total, trainable = _counts(model.module.parameters())
     read = operations = 0
-    for weights, seen in model.readers(tokens, rows):
-        of_all, of_trained = _counts(weights)
-        read += seen
-        operations += seen * (4 * of_all + 2 * of_trained)
+    uncounted = "" if tokens else "tokens: the batches have no attention_mask"
+    try:
+        for weights, seen in model.readers(tokens, rows):
+            of_all, of_trained = _counts(weights)
+            read += seen
+            operations += seen * (4 * of_all + 2 * of_trained)
+    except Exception as error:  # a model of another's may lack anything
+        read, operations = tokens, 0
+        reason = " ".join(str(error).split())[:120]
+        uncounted = f"operations, and tokens that are no text: {reason}"
     return Cost(
         total_parameters=total,
         trainable_parameters=trainable,
         train_tokens=read,
         train_flops=float(operations),
+        uncounted=uncounted,
     )
 
 

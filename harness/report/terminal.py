@@ -171,6 +171,7 @@ def _group_details(group: Group, task: TaskSummary) -> list[str]:
         share = 100 * cost.trainable_parameters / max(1, cost.total_parameters)
         facts.append(f"{_big(cost.trainable_parameters)} trainable parameters ({share:.3g} %)")
         facts.append(f"{_big(cost.train_tokens)} train tokens")
+        facts += [f"not counted: {cost.uncounted}"] * bool(cost.uncounted)
     else:
         facts.append(f"{_big(cost.total_parameters)} parameters, none trained")
     return [*details, _join(facts)]

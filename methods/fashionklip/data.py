@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from harness.dataset import Row
 from harness.models.dual_encoder import DualEncoder
+from harness.stats import codes
 from methods.fashionklip.rows import View
 
 PROMPT = "prompt_"
@@ -32,24 +32,24 @@ class Catalogue:
         self._model = model
         self._rows = rows
         self.views = views
-        self.products = _codes([view.product for view in views])
-        self.texts = _codes([view.title for view in views])
-        self._titles = Texts.of(model, [view.title for view in views])
+        self.products = torch.from_numpy(codes([view.product for view in views]))
+        self.texts = torch.from_numpy(codes([view.title for view in views]))
+        self._titles = model.texts([view.title for view in views])
         self._pixels = self._preprocessed()
 
     def __len__(self) -> int:
         return len(self.views)
 
-    def pixels(self, indices: Sequence[int]) -> Tensor:
-        """Preprocessed pictures of views, [views, 3, height, width]."""
+    def pixels(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Return preprocessed pictures of views, as `DualEncoder.pixels`."""
         if self._pixels is not None:
-            return self._pixels[indices]
+            return {name: values[indices] for name, values in self._pixels.items()}
         return self._read(indices)
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Pictures and titles of views as the model takes them, and which belong together."""
         return {
-            "pixel_values": self.pixels(indices),
+            **self.pixels(indices),
             **self._titles.batch(indices),
             "product": self.products[indices],
             "text": self.texts[indices],
@@ -65,17 +65,18 @@ class Catalogue:
             ]
         return torch.cat(parts) if parts else torch.empty(0)
 
-    def _read(self, indices: Sequence[int]) -> Tensor:
+    def _read(self, indices: Sequence[int]) -> dict[str, Tensor]:
         rows = (self._rows[self.views[index].row] for index in indices)
         return self._model.pixels([row["image"] for row in rows])
 
-    def _preprocessed(self) -> Tensor | None:
+    def _preprocessed(self) -> dict[str, Tensor] | None:
         first = self._read([0])
-        if first.numel() * first.element_size() * len(self) > KEPT_BYTES:
+        if sum(value.nbytes for value in first.values()) * len(self) > KEPT_BYTES:
             return None
-        found = first.new_empty(len(self), *first.shape[1:])
+        found = {name: each.new_empty(len(self), *each.shape[1:]) for name, each in first.items()}
         for some in torch.arange(len(self)).split(self._model.batch_size):
-            found[some] = self._read(some.tolist())
+            for name, values in self._read(some.tolist()).items():
+                found[name][some] = values
         return found
 
 
@@ -92,7 +93,7 @@ class WithConcepts:
     ) -> None:
         self._catalogue = catalogue
         self.slots = slots
-        self._prompts = Texts.of(model, prompts)
+        self._prompts = model.texts(prompts)
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """`Catalogue.batch` with the prompts of the batch's different concepts, the empty one
@@ -101,34 +102,3 @@ class WithConcepts:
         concepts = torch.cat([torch.tensor([-1]), slots[slots >= 0].unique()])
         prompts = {f"{PROMPT}{k}": v for k, v in self._prompts.batch(concepts + 1).items()}
         return {**self._catalogue.batch(indices), **prompts, "concepts": concepts, "slots": slots}
-
-
-class Texts:
-    """Tokenized texts, which batches are cut from.
-
-    Args:
-        ids: padded on the right, int [texts, length].
-        lengths: without the padding, [texts].
-    """
-
-    def __init__(self, ids: Tensor, lengths: Tensor) -> None:
-        self.ids = ids.int()
-        self.lengths = lengths
-
-    @classmethod
-    def of(cls, model: DualEncoder, texts: Sequence[str]) -> "Texts":
-        """By a model's tokenizer; SigLIP's have their full length."""
-        found = model.tokens(texts)
-        ids = found["input_ids"]
-        return cls(ids, found.get("attention_mask", torch.ones_like(ids)).sum(1))
-
-    def batch(self, indices: Sequence[int] | Tensor) -> dict[str, Tensor]:
-        """Token ids of some texts and their mask, as long as the longest, [texts, length] each."""
-        lengths = self.lengths[indices]
-        longest = int(lengths.max())
-        mask = torch.arange(longest) < lengths[:, None]
-        return {"input_ids": self.ids[indices, :longest].long(), "attention_mask": mask.long()}
-
-
-def _codes(names: Sequence[str]) -> Tensor:
-    return torch.from_numpy(np.unique(np.asarray(names), return_inverse=True)[1])

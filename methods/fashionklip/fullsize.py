@@ -9,21 +9,22 @@ CPU in seconds. It prints a Markdown table and JSON.
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPConfig, CLIPModel, set_seed
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, set_seed
 
 from harness import throughput
 from harness.models.dual_encoder import DualEncoder
+from harness.models.lengths import pad_id
+from harness.models.texts import Texts
 from harness.settings import TrainSettings
 from harness.trainer import casts
 from harness.training import Collate
 from methods.fashionklip.concept_images import concept_images
 from methods.fashionklip.config import ConceptSettings
-from methods.fashionklip.data import PROMPT, Catalogue, Texts, WithConcepts
+from methods.fashionklip.data import PROMPT, Catalogue, WithConcepts
 from methods.fashionklip.step import concept_step, contrastive_step
 
 SIZES: Mapping[str, Mapping[str, Mapping[str, int]]] = {
@@ -88,7 +89,8 @@ class RandomCatalogue(Catalogue):
         generator = torch.Generator().manual_seed(options.seed)
         side = model.module.config.vision_config.image_size
         self._model = model
-        self._pixels = torch.randn(options.rows, 3, side, side, generator=generator).to(model.dtype)
+        pixels = torch.randn(options.rows, 3, side, side, generator=generator)
+        self._pixels = {"pixel_values": pixels.to(model.dtype)}
         self._titles = random_texts(model, options.rows, options.length, generator)
         self.products = self.texts = torch.arange(options.rows)
         self.views = []
@@ -111,7 +113,7 @@ class RandomConcepts(WithConcepts):
 
     def prompts(self) -> Tensor:
         """Token ids of all concepts, [concepts, length]."""
-        return self._prompts.ids[1:].long()
+        return self._prompts.batch(range(1, len(self._prompts)))["input_ids"]
 
 
 def measure(method: str, options: argparse.Namespace) -> Report:
@@ -173,8 +175,12 @@ def random_model(size: str, device: torch.device, dtype: torch.dtype) -> DualEnc
     config = CLIPConfig(
         text_config={**text, **special}, vision_config={**SIZES[size]["vision"], **inner}
     )
-    module = throughput.random_weights(lambda: CLIPModel(config), device, dtype)
-    return DualEncoder(module, SimpleNamespace(tokenizer=tokenizer), batch_size=512)
+    module: Any = throughput.random_weights(lambda: CLIPModel(config), device, dtype)
+    side = module.config.vision_config.image_size
+    pictures = CLIPImageProcessorPil(
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+    )
+    return DualEncoder(module, CLIPProcessor(pictures, tokenizer), batch_size=512)
 
 
 def random_texts(model: DualEncoder, count: int, length: int, generator: torch.Generator) -> Texts:
@@ -182,7 +188,7 @@ def random_texts(model: DualEncoder, count: int, length: int, generator: torch.G
     end = model.module.config.text_config.eos_token_id
     ids = torch.randint(2, end, (count, length), generator=generator)
     ids[:, -1] = end
-    return Texts(ids, torch.full((count,), length))
+    return Texts(ids.int().flatten(), torch.full((count,), length), pad_id(model.tokenizer))
 
 
 @torch.no_grad()

@@ -107,7 +107,7 @@ def _itc(images: Tensor, texts: Tensor, scale: Tensor, batch: Batch, masked: boo
 
 def _forward(model: DualEncoder) -> Callable[[nn.Module, Batch], tuple[Tensor, Tensor, Tensor]]:
     """Unit vectors of a batch's pictures and of its texts, and the scale."""
-    names = ["pixel_values", *model.text_inputs]
+    names = [*model.picture_inputs, *model.text_inputs]
 
     def forward(module: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         out: Any = module(**{name: batch[name] for name in names})

@@ -61,6 +61,7 @@ def total(costs: "Iterable[Cost]") -> "Cost":
         trainable_parameters=sum(cost.trainable_parameters for cost in parts),
         train_tokens=sum(cost.train_tokens for cost in parts),
         train_flops=sum(cost.train_flops for cost in parts),
+        uncounted="; ".join(dict.fromkeys(cost.uncounted for cost in parts if cost.uncounted)),
     )
 
 

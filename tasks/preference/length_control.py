@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import DataError
 from harness.schema import Metric
-from harness.stats import interval
+from harness.stats import codes, interval
 from harness.task import Ratio
 
 FOLDS = 5
@@ -72,8 +72,7 @@ class LengthControlled(NamedTuple):
         if np.ptp(shares) > 0:
             odds = self.value * (1 - self.value)
             logits = np.log(self.value / (1 - self.value)) + (shares - self.value) / odds
-            codes = np.unique(np.asarray(clusters), return_inverse=True)[1]
-            ends = interval(logits, np.ones(len(shares)), codes)
+            ends = interval(logits, np.ones(len(shares)), codes(clusters))
             low, high = map(float, _sigmoid(np.array(ends))) if ends else (None, None)
         return Metric(value=self.value, low=low, high=high, n=len(shares))
 

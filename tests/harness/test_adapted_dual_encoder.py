@@ -25,7 +25,7 @@ SETTINGS = {"lr": 1e-2, "epochs": EPOCHS, "batch_size": ROWS, "micro_batch": ROW
 def trained(base: Path, folder: Path, **settings: Any) -> Fit:
     """Train on four pictures with a title each; all batches are the same rows."""
     model = DualEncoder.load(base)
-    pixels = model.pixels(pictures(ROWS))
+    pixels = model.pixels(pictures(ROWS))["pixel_values"]
     tokens = model.tokens(TEXTS)
 
     def collate(rows: Sequence[int]) -> Mapping[str, Tensor]:

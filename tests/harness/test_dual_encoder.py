@@ -68,7 +68,7 @@ def test_what_was_saved_is_read_again(folder: Path, tmp_path: Path) -> None:
     model.save(tmp_path / "again")
     again = loading.load(tmp_path / "again", "dual-encoder")
     assert torch.equal(again.encode_texts(TEXTS), model.encode_texts(TEXTS))
-    assert model.pixels(pictures(2)).shape == (2, 3, SIDE, SIDE)
+    assert model.pixels(pictures(2))["pixel_values"].shape == (2, 3, SIDE, SIDE)
 
 
 def test_a_model_of_another_kind_is_one_line(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_features_are_those_of_the_equations(quick: bool, pickled: bool, tmp_pat
     ours = loading.load(folder, "dual-encoder")
     pixels = torch.randn(4, 3, SIDE, SIDE)
     expected = functional.normalize(theirs.visual(pixels), dim=-1)
-    torch.testing.assert_close(ours.image_features(pixels), expected)
+    torch.testing.assert_close(ours.image_features({"pixel_values": pixels}), expected)
     tokens = ours.tokens(TEXTS)["input_ids"]
     padded = functional.pad(tokens, (0, LENGTH - tokens.shape[1]))
     expected = functional.normalize(theirs.encode_text(padded), dim=-1)
@@ -164,7 +164,7 @@ def test_pictures_are_prepared_as_the_config_says(folder: Path) -> None:
     cut = torch.tensor(list(small.crop((left, 0, left + SIDE, SIDE)).tobytes()))
     values = cut.view(SIDE, SIDE, 3).permute(2, 0, 1) / 255
     mean, std = (torch.tensor(each)[:, None, None] for each in (MEAN, STD))
-    torch.testing.assert_close(model.pixels([image])[0], (values - mean) / std)
+    torch.testing.assert_close(model.pixels([image])["pixel_values"][0], (values - mean) / std)
 
 
 def test_a_checkpoint_is_saved_in_transformers_format(folder: Path, tmp_path: Path) -> None:

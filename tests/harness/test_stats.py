@@ -1,4 +1,5 @@
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -271,3 +272,23 @@ def test_hundred_thousand_items_are_quick() -> None:
     stats.paired_difference(sides[0], ones, sides[1], ones, clusters)
     stats.paired_permutation(sides[0], ones, sides[1], ones, clusters)
     assert time.perf_counter() - start < 5
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0"), max_size=3), min_size=1))
+def test_codes_are_numpys_own(names: list[str]) -> None:
+    assert np.array_equal(stats.codes(names), np.unique(names, return_inverse=True)[1])
+
+
+def test_a_long_name_widens_no_table() -> None:
+    """1,500 names, one of 200,000 characters: an array of strings would have 1.2 GB, twice."""
+    names = [f"name {i % 700}" for i in range(1500)]
+    plain = stats.codes(names)
+    names[3] = names[3] + "x" * 200_000
+    tracemalloc.start()
+    found = stats.codes(names)
+    bounds = stats.interval(binary(0, 1500), np.ones(1500), names)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e7
+    assert bounds is not None
+    assert len(set(found)) == len(set(plain)) + 1

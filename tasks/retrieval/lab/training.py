@@ -57,7 +57,7 @@ def batches(model: DualEncoder, seed: int) -> Iterator[tuple[Tensor, list[str]]]
     for _ in range(POOL // 500):
         drawn = [draw_thing(rng) for _ in range(500)]
         things += [thing for thing, _ in drawn]
-        parts.append(model.pixels([picture(look, rng) for _, look in drawn]))
+        parts.append(model.pixels([picture(look, rng) for _, look in drawn])["pixel_values"])
     pixels = torch.cat(parts)
     while True:
         chosen = rng.sample(range(POOL), BATCH)
@@ -75,7 +75,7 @@ def train(model: DualEncoder, data: Iterator[tuple[Tensor, list[str]]], steps: i
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     losses = []
     for _, (pixels, texts) in zip(range(steps), data, strict=False):
-        images = model.image_features(pixels)
+        images = model.image_features({"pixel_values": pixels})
         loss = contrastive_loss(
             images, model.text_features(model.tokens(texts)), model.scale, same_text(texts)
         )

@@ -259,7 +259,7 @@ def test_a_catalogue_that_is_not_kept_is_the_same_and_checked_as_well(
     fit = file_fit(base, tmp_path)
     fit.model.batch_size = 4
     kept = read_catalogue(fit, Clip.Config().data).batch(range(18))
-    single = [fit.model.pixels([fit.rows[index]["image"]]) for index in range(18)]
+    single = [fit.model.pixels([fit.rows[index]["image"]])["pixel_values"] for index in range(18)]
     assert torch.equal(kept["pixel_values"], torch.cat(single))
     monkeypatch.setattr(data, "KEPT_BYTES", 0)
     anew = read_catalogue(fit, Clip.Config().data).batch([3, 17])
@@ -293,7 +293,7 @@ def test_a_picture_may_stand_under_another_name(base: Path, tmp_path: Path) -> N
     found = read_catalogue(fit, Clip.Config.model_validate({"data": {"image": "shown"}}).data)
     plain = read_catalogue(new_fit(base, tmp_path / "plain"), Clip.Config().data)
     assert [view.title for view in found.views] == titles
-    assert torch.equal(found.pixels(range(18)), plain.pixels(range(18)))
+    assert torch.equal(*(one.pixels(range(18))["pixel_values"] for one in (found, plain)))
 
 
 def test_a_picture_of_one_pixel_trains(base: Path, tmp_path: Path) -> None:
