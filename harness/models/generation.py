@@ -17,6 +17,18 @@ PLAIN: Mapping[str, Any] = {
 WHOLE: Mapping[str, Any] = {"top_k": 0, "min_p": 0.0, "typical_p": 1.0}
 """The same of a distribution that is sampled from."""
 
+NOT_THE_MODELS: Mapping[str, Any] = {
+    "do_sample": False,
+    "max_length": None,
+    "min_length": 0,
+    "min_new_tokens": None,
+    "forced_eos_token_id": None,
+    "exponential_decay_length_penalty": None,
+    "encoder_no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": None,
+}
+"""Off, whatever a model's generation settings say: it would hide repetition and the limit."""
+
 
 def left_padded(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> dict[str, Tensor]:
     """Token ids as a batch to continue: input_ids and attention_mask, [rows, length]."""

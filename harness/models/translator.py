@@ -1,7 +1,7 @@
 """The translator role: text from text in another language, by seq2seq or causal models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,34 +12,22 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from harness.errors import DataError
-from harness.models.languages import english_name, known_codes, marian_codes, matched
+from harness.models.cutting import report_cut
+from harness.models.generation import NOT_THE_MODELS
 from harness.models.lengths import pad_id, positions
 from harness.models.prompts import Translation, TranslationPrompt
 from harness.models.role import RoleModel
 
-INSTRUCTION = "Translate the following text from {source} into {target}.\n{text}"
-"""What a causal model is asked, in its chat format where it has one."""
-
-NOT_THE_MODELS: dict[str, Any] = {
-    "do_sample": False,
-    "max_length": None,
-    "min_length": 0,
-    "min_new_tokens": None,
-    "forced_eos_token_id": None,
-    "exponential_decay_length_penalty": None,
-    "encoder_no_repeat_ngram_size": 0,
-    "encoder_repetition_penalty": None,
-}
-"""Off, whatever a model's generation settings say: it would hide repetition and the limit."""
-
 
 class EncodedPair(NamedTuple):
-    """A text and its translation as tokens, both whole: specials included, [length] each."""
+    """A text and its translation as tokens, specials included, [length] each."""
 
     source: Tensor
     target: Tensor
     start: int | None = None
     """The token that a decoder begins with; None: as the model's config says."""
+    cut: int = 0
+    """How many tokens of both were cut away."""
 
 
 class Translator(RoleModel, ABC):
@@ -58,6 +46,8 @@ class Translator(RoleModel, ABC):
         cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "Translator":
         """Read a Hugging Face folder (or hub name) onto a device."""
+        from harness.models.translators import Causal, SeqToSeq
+
         seq2seq = AutoConfig.from_pretrained(folder).is_encoder_decoder
         auto: Any = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
         module = auto.from_pretrained(folder, dtype=dtype).to(device).eval()
@@ -69,17 +59,53 @@ class Translator(RoleModel, ABC):
         prompts: Sequence[TranslationPrompt],
         translations: Sequence[str],
         max_length: int | None = None,
+        places: Sequence[str] = (),
     ) -> list[EncodedPair]:
-        """Texts and their translations as tokens, each cut at its end where it is longer than
-        `max_length` or than the model reads."""
+        """Return texts and their translations as tokens.
+
+        A text or a translation longer than `max_length`, or than the model reads, loses its end,
+        but no special token and nothing of the request around it; a warning says how many do.
+
+        Args:
+            places: where each prompt comes from, for messages; its text without them.
+
+        Raises:
+            DataError: where a request leaves no room for a text and its translation.
+        """
         longest = min(max_length or positions(self.module), positions(self.module))
         sources = self._by_languages(self._sources, prompts, [prompt.text for prompt in prompts])
         targets = self._by_languages(self._targets, prompts, translations)
-        starts = [self._start(prompt).get("decoder_start_token_id") for prompt in prompts]
-        return [
-            EncodedPair(torch.tensor(source[:longest]), torch.tensor(target[:longest]), start)
-            for source, target, start in zip(sources, targets, starts, strict=True)
+        named = places or [repr(prompt.text[:40]) for prompt in prompts]
+        pairs = [
+            self._pair(*each, longest)
+            for each in zip(named, prompts, translations, sources, targets, strict=True)
         ]
+        report_cut([place for place, pair in zip(named, pairs, strict=True) if pair.cut])
+        return pairs
+
+    def _pair(
+        self,
+        place: str,
+        prompt: TranslationPrompt,
+        translation: str,
+        source: list[int],
+        target: list[int],
+        longest: int,
+    ) -> EncodedPair:
+        whole, languages = len(source) + len(target), (prompt.source, prompt.target)
+        asked, said = self._shares(prompt, len(source), len(target), longest)
+        if min(asked, said) < 1:
+            raise DataError(
+                f"{place}: what the model is asked leaves no room for the text and its translation "
+                f"in {longest} tokens: raise the length, or take a model that reads more."
+            )
+        if len(source) > asked:
+            (source,) = self._sources([prompt.text], *languages, asked)
+        if len(target) > said:
+            (target,) = self._targets([translation], *languages, said)
+        start = self._start(prompt).get("decoder_start_token_id")
+        cut = whole - len(source) - len(target)
+        return EncodedPair(torch.tensor(source), torch.tensor(target), start, cut)
 
     @abstractmethod
     def collate(self, pairs: Sequence[EncodedPair]) -> dict[str, Tensor]:
@@ -92,12 +118,26 @@ class Translator(RoleModel, ABC):
         """
 
     @abstractmethod
-    def _sources(self, texts: Sequence[str], source: str, target: str) -> list[list[int]]:
-        """Token ids of what the model reads before it translates."""
+    def _sources(
+        self, texts: Sequence[str], source: str, target: str, longest: int | None = None
+    ) -> list[list[int]]:
+        """Token ids of what the model reads before it translates, the texts cut to `longest`."""
 
     @abstractmethod
-    def _targets(self, texts: Sequence[str], source: str, target: str) -> list[list[int]]:
-        """Token ids of translations, the end of sentence included."""
+    def _targets(
+        self, texts: Sequence[str], source: str, target: str, longest: int | None = None
+    ) -> list[list[int]]:
+        """Token ids of translations, the end of sentence included, cut to `longest` before it."""
+
+    @abstractmethod
+    def _shares(
+        self, prompt: TranslationPrompt, source: int, target: int, longest: int
+    ) -> tuple[int, int]:
+        """Most tokens of a source and of its translation, by how many they have; 0: no room."""
+
+    @abstractmethod
+    def _room(self, source: int) -> int:
+        """How many tokens may follow a source of so many; less than 1: it is too long itself."""
 
     def _start(self, prompt: TranslationPrompt) -> Mapping[str, Any]:
         """Generation settings by the languages of a prompt."""
@@ -121,27 +161,32 @@ class Translator(RoleModel, ABC):
 
         Texts of similar length share a batch. Nothing but the arguments shapes the decoding:
         what a model's own generation settings say of repetition and length is left aside. A
-        translation ends at the latest where a decoder has no further position.
+        translation ends at the latest where the model has no further position.
 
         Raises:
             DataError: where a text is longer than the model reads, or a language unknown to it.
         """
         sources = self._by_languages(self._sources, prompts, [prompt.text for prompt in prompts])
-        for prompt, source in zip(prompts, sources, strict=True):
-            if len(source) > positions(self.module):
+        rooms = [self._room(len(source)) for source in sources]
+        for prompt, source, room in zip(prompts, sources, rooms, strict=True):
+            if room < 1:
                 raise DataError(
-                    f"{prompt.text[:40]!r}: the text has {len(source)} tokens, but the model reads "
-                    f"{positions(self.module)}: shorten or split it."
+                    f"{prompt.text[:40]!r}: the text has {len(source)} tokens with its request, "
+                    f"but the model reads {positions(self.module)}: shorten or split it."
                 )
-        languages = [(prompt.source, prompt.target) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda i: (languages[i], -len(sources[i])))
+        # Of one batch all may say as much: else a translation would depend on its neighbours.
+        kinds = [
+            (prompt.source, prompt.target, min(max_new_tokens, room))
+            for prompt, room in zip(prompts, rooms, strict=True)
+        ]
+        order = sorted(range(len(prompts)), key=lambda i: (kinds[i], -len(sources[i])))
         found: list[Translation] = [Translation("", True)] * len(prompts)
-        for chosen in self._batches(order, languages):
+        for chosen in self._batches(order, kinds):
             ids, mask = self._padded([torch.tensor(sources[i]) for i in chosen])
             out = self.module.generate(
                 input_ids=ids.to(self.device),
                 attention_mask=mask.to(self.device),
-                max_new_tokens=min(max_new_tokens, positions(self.module)),
+                max_new_tokens=kinds[chosen[0]][2],
                 num_beams=num_beams,
                 no_repeat_ngram_size=no_repeat_ngram_size,
                 repetition_penalty=repetition_penalty,
@@ -173,11 +218,9 @@ class Translator(RoleModel, ABC):
                 found[i] = row
         return found
 
-    def _batches(
-        self, order: Sequence[int], languages: Sequence[tuple[str, str]]
-    ) -> Iterator[list[int]]:
-        """Prompts of one pair of languages, at most a batch of them at a time."""
-        for _, group in groupby(order, key=lambda i: languages[i]):
+    def _batches(self, order: Sequence[int], kinds: Sequence[Hashable]) -> Iterator[list[int]]:
+        """Prompts of one kind, at most a batch of them at a time."""
+        for _, group in groupby(order, key=lambda i: kinds[i]):
             members = list(group)
             for start in range(0, len(members), self.batch_size):
                 yield members[start : start + self.batch_size]
@@ -195,98 +238,3 @@ class Translator(RoleModel, ABC):
         return torch.tensor(
             self.tokenizer.eos_token_id if ends is None else ends, device=self.device
         )
-
-
-class SeqToSeq(Translator):
-    """Encoder and decoder: Marian, M2M100, NLLB, mBART."""
-
-    padding = "right"
-
-    def _sources(self, texts: Sequence[str], source: str, target: str) -> list[list[int]]:
-        if codes := known_codes(self.tokenizer):
-            self.tokenizer.src_lang = matched(source, codes)
-        elif targets := marian_codes(self.tokenizer):
-            texts = [f">>{matched(target, targets)}<< {text}" for text in texts]
-        ids: list[list[int]] = self.tokenizer(list(texts))["input_ids"]
-        return ids
-
-    def _targets(self, texts: Sequence[str], source: str, target: str) -> list[list[int]]:
-        if codes := known_codes(self.tokenizer):
-            self.tokenizer.tgt_lang = matched(target, codes)
-        ids: list[list[int]] = self.tokenizer(text_target=list(texts))["input_ids"]
-        return ids
-
-    def _start(self, prompt: TranslationPrompt) -> Mapping[str, Any]:
-        codes = known_codes(self.tokenizer)
-        if not codes:
-            return {"forced_bos_token_id": None}
-        language = self._language_id(matched(prompt.target, codes))
-        if self._language_last:
-            return {"decoder_start_token_id": language, "forced_bos_token_id": None}
-        return {"forced_bos_token_id": language}
-
-    @property
-    def _language_last(self) -> bool:
-        """Whether a text ends with its language and decoding begins with it: the first mBART."""
-        return self.module.config.model_type == "mbart" and not self.tokenizer.prefix_tokens
-
-    def _language_id(self, code: str) -> int:
-        named = getattr(self.tokenizer, "lang_code_to_token", {}).get(code, code)
-        return int(self.tokenizer.convert_tokens_to_ids(named))
-
-    def collate(self, pairs: Sequence[EncodedPair]) -> dict[str, Tensor]:
-        ids, mask = self._padded([pair.source for pair in pairs])
-        labels, label_mask = self._padded([pair.target for pair in pairs])
-        usual = self.module.config.decoder_start_token_id
-        starts = [usual if pair.start is None else pair.start for pair in pairs]
-        return {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "decoder_input_ids": torch.cat([torch.tensor(starts)[:, None], labels[:, :-1]], 1),
-            "labels": labels,
-            "label_mask": label_mask.bool(),
-        }
-
-    def _generated(self, out: Tensor, sources: Tensor) -> Tensor:
-        return out[:, 1:]
-
-
-class Causal(Translator):
-    """A decoder alone that is asked for a translation."""
-
-    padding = "left"
-
-    def _sources(self, texts: Sequence[str], source: str, target: str) -> list[list[int]]:
-        names = {"source": english_name(source), "target": english_name(target)}
-        asked = [INSTRUCTION.format(text=text, **names) for text in texts]
-        chat = bool(self.tokenizer.chat_template)
-        if chat:
-            asked = self.tokenizer.apply_chat_template(
-                [[{"role": "user", "content": text}] for text in asked],
-                add_generation_prompt=True,
-                tokenize=False,
-            )
-        else:
-            asked = [f"{text}\n" for text in asked]
-        ids: list[list[int]] = self.tokenizer(asked, add_special_tokens=not chat)["input_ids"]
-        return ids
-
-    def _targets(self, texts: Sequence[str], source: str, target: str) -> list[list[int]]:
-        rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return [[*row, self.tokenizer.eos_token_id] for row in rows]
-
-    def collate(self, pairs: Sequence[EncodedPair]) -> dict[str, Tensor]:
-        rows = [torch.cat([pair.source, pair.target]) for pair in pairs]
-        ids, mask = self._padded(rows, side="right")
-        place = torch.arange(ids.shape[1] - 1)
-        first = torch.tensor([len(pair.source) - 1 for pair in pairs])[:, None]
-        last = torch.tensor([len(row) - 2 for row in rows])[:, None]
-        return {
-            "input_ids": ids[:, :-1],
-            "attention_mask": mask[:, :-1],
-            "labels": ids[:, 1:],
-            "label_mask": (place >= first) & (place <= last),
-        }
-
-    def _generated(self, out: Tensor, sources: Tensor) -> Tensor:
-        return out[:, sources.shape[1] :]

@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from harness import throughput
-from harness.models.translator import EncodedPair, SeqToSeq
+from harness.models.translator import EncodedPair
+from harness.models.translators import SeqToSeq
 from harness.settings import TrainSettings
 from methods.ctsd.config import CrossEntropy, LossSettings, Unweighted
 from methods.ctsd.step import translation_loss

@@ -89,6 +89,26 @@ KINDS = {
 }
 
 
+SEQ2SEQ = [name for name, kind in KINDS.items() if kind.seq2seq]
+
+
+class Cutting:
+    """A tokenizer that cuts by its own rules."""
+
+    def __init__(self, tokenizer: Any, longest: int) -> None:
+        object.__setattr__(self, "own", tokenizer)
+        object.__setattr__(self, "longest", longest)
+
+    def __call__(self, *texts: str, **named: str) -> Any:
+        return self.own(*texts, **named, truncation=True, max_length=self.longest)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.own, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.own, name, value)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> Callable[[str], Path]:
     built: dict[str, Path] = {}
@@ -389,20 +409,27 @@ def test_a_row_in_a_batch_has_the_log_probabilities_that_it_has_alone(loaded, ki
     torch.testing.assert_close(found[0], torch.cat(found[1:]), rtol=1e-4, atol=1e-3)
 
 
-def test_texts_are_cut_at_the_longest_length_and_decoding_still_starts_as_ever(loaded, kind):
-    model = loaded(kind)
+@pytest.mark.parametrize("name", SEQ2SEQ)
+@pytest.mark.parametrize("longest", [3, 5])
+def test_texts_are_cut_as_their_tokenizer_cuts_and_decoding_still_starts_as_ever(
+    loaded, folders, name, longest
+):
+    model = loaded(name)
     asked, answers = prompts(4), texts(4, seed=1)[::-1]
-    whole, cut = model.encode(asked, answers), model.encode(asked, answers, 3)
-    for one, other in zip(whole, cut, strict=True):
-        assert torch.equal(one.source[:3], other.source)
-        assert torch.equal(one.target[:3], other.target)
-    if model.module.config.is_encoder_decoder:
-        starts = [model.collate(pairs)["decoder_input_ids"][:, 0] for pairs in (whole, cut)]
-        assert torch.equal(*starts)
-        first = model.module.config.decoder_start_token_id
-        if kind == "mbart":
-            first = model.tokenizer.convert_tokens_to_ids("de_DE")
-        assert set(starts[0].tolist()) == {first}
+    whole, cut = model.encode(asked, answers), model.encode(asked, answers, longest)
+    for pair, prompt, answer in zip(cut, asked, answers, strict=True):
+        tokenizer = Cutting(plainly(folders(name))[0], longest)
+        assert pair.source.tolist() == KINDS[name].asked(tokenizer, prompt)[0]
+        assert pair.target.tolist() == KINDS[name].answered(tokenizer, prompt, answer)
+    lost = [len(pair.source) + len(pair.target) for pair in whole]
+    kept = [len(pair.source) + len(pair.target) for pair in cut]
+    assert [pair.cut for pair in cut] == [a - b for a, b in zip(lost, kept, strict=True)]
+    starts = [model.collate(pairs)["decoder_input_ids"][:, 0] for pairs in (whole, cut)]
+    assert torch.equal(*starts)
+    first = model.module.config.decoder_start_token_id
+    if name == "mbart":
+        first = model.tokenizer.convert_tokens_to_ids("de_DE")
+    assert set(starts[0].tolist()) == {first}
 
 
 HOSTILE = {
