@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.chat import Conversation
 from harness.errors import DataError, HarnessError
+from harness.models.cutting import report_cut
 from harness.models.generation import left_padded, sampling, seeded
 from harness.models.lengths import pad_id, positions
 from harness.models.role import RoleModel
@@ -55,7 +56,7 @@ class CausalLM(RoleModel):
         """Prompts and answers as tokens, cut together as lm-eval cuts them to be scored.
 
         The boundary is where the prompt alone would end. A prompt that leaves no room for its
-        answer is cut at its beginning.
+        answer is cut at its beginning, and a warning says so.
 
         Raises:
             DataError: where an answer alone is longer than `max_length` or than the model reads.
@@ -68,8 +69,8 @@ class CausalLM(RoleModel):
         ]
         whole, alone = self._token_ids(texts), self._token_ids(prompts)
         end = self.tokenizer.eos_token_id
-        found = []
-        for ids, prompt_ids, answer in zip(whole, alone, answers, strict=True):
+        found, cut = [], []
+        for text, ids, prompt_ids, answer in zip(texts, whole, alone, answers, strict=True):
             prompt = ids[: len(prompt_ids)] or self._nothing()
             said = [*ids[len(prompt_ids) :], end]
             room = longest - len(said)
@@ -79,6 +80,9 @@ class CausalLM(RoleModel):
                     f"{longest}: shorten it, or raise the length."
                 )
             found.append(EncodedAnswer(torch.tensor(prompt[-room:]), torch.tensor(said)))
+            if len(prompt) > room:
+                cut.append(repr(text[:40]))
+        report_cut(cut, "beginning")
         return found
 
     def collate(self, rows: Sequence[EncodedAnswer]) -> dict[str, Tensor]:
@@ -144,7 +148,7 @@ class CausalLM(RoleModel):
 
         Args:
             texts: whole prompts. One that leaves no room for `max_new_tokens` is cut at its
-                beginning.
+                beginning, as lm-eval does; a warning says so.
             samples: continuations per text; those of a text stand together.
 
         Texts of similar length share a batch, equal greedy ones are continued once. Sampling draws
@@ -163,6 +167,9 @@ class CausalLM(RoleModel):
                 "no room for a prompt: lower max_new_tokens."
             )
         rows = [row or self._nothing() for row in self._token_ids(texts)]
+        report_cut(
+            [repr(texts[i][:40]) for i in range(len(rows)) if len(rows[i]) > room], "beginning"
+        )
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         found: list[str] = [""] * (len(texts) * samples)
         step = max(1, self.batch_size // samples)

@@ -29,7 +29,8 @@ def shares(source: int, target: int, room: int) -> tuple[int, int]:
     return min(source, room - said), said
 
 
-def report_cut(places: Sequence[str]) -> None:
-    """Warn that texts were cut, by where they come from."""
+def report_cut(places: Sequence[str], part: str = "end") -> None:
+    """Warn that texts lost a part, by where they come from."""
     if places and is_main():
-        log.warning("%d texts are too long and were cut, the first: %s", len(places), places[0])
+        said = "%d texts are too long and lost their %s, the first: %s"
+        log.warning(said, len(places), part, places[0])

@@ -92,8 +92,8 @@ class DualEncoder(RoleModel):
         found = self.processor(images=opened, return_tensors="pt")
         return {name: found[name] for name in self.picture_inputs}
 
-    def texts(self, texts: Sequence[str]) -> Texts:
-        """Tokenize texts, each cut at the model's longest.
+    def texts(self, texts: Sequence[str], most: int | None = None) -> Texts:
+        """Tokenize texts, each cut at the model's longest, or at so many tokens.
 
         SigLIP reads the last position, so that its texts are padded to the longest that it takes,
         as are those of a tokenizer without a mask; others to the longest of a batch.
@@ -104,7 +104,9 @@ class DualEncoder(RoleModel):
             row
             for start in range(0, len(texts), TOKENIZED)
             for row in self.tokenizer(
-                list(texts[start : start + TOKENIZED]), truncation=True, max_length=longest
+                list(texts[start : start + TOKENIZED]),
+                truncation=True,
+                max_length=min(longest, most or longest),
             )["input_ids"]
         ]
         last = self.module.config.get_text_config().model_type.startswith("siglip")
@@ -116,9 +118,9 @@ class DualEncoder(RoleModel):
             longest if last or not self._masked else None,
         )
 
-    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+    def tokens(self, texts: Sequence[str], most: int | None = None) -> dict[str, Tensor]:
         """Return texts as one batch on the CPU: `texts` with padding and mask."""
-        return self.texts(texts).batch(range(len(texts)))
+        return self.texts(texts, most).batch(range(len(texts)))
 
     def image_features(self, pixels: Mapping[str, Tensor]) -> Tensor:
         """Unit vectors of preprocessed pictures, [pictures, width], with gradient."""

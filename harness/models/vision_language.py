@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from harness.errors import DataError
 from harness.models.generation import left_padded, sampling, seeded
-from harness.models.lengths import pad_id
+from harness.models.lengths import pad_id, positions
 from harness.models.pictures import Picture, open_picture, picture_key
 from harness.models.prompts import VisionPrompt
 from harness.models.role import RoleModel
@@ -138,11 +138,13 @@ class VisionLanguage(RoleModel):
     def encode(self, prompt: VisionPrompt, answer: str, max_length: int | None = None) -> Encoded:
         """Prompt and answer as tokens with the answer tokens' places in its text.
 
-        `max_length` cuts both at the end; where it cuts into the prompt no span is left.
+        `max_length`, or what the model reads, cuts both at the end; where it cuts into the prompt
+        no span is left.
         """
+        longest = min(max_length or positions(self.module), positions(self.module))
         prompt_ids = self.prompt_ids(prompt)
         out = self.tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
-        ids = [*prompt_ids, *out["input_ids"], self.tokenizer.eos_token_id][:max_length]
+        ids = [*prompt_ids, *out["input_ids"], self.tokenizer.eos_token_id][:longest]
         spans = [*map(tuple, out["offset_mapping"]), (len(answer), len(answer))]
         answered = max(0, len(ids) - len(prompt_ids))
         return Encoded(torch.tensor(ids), len(prompt_ids), spans[:answered])
@@ -197,7 +199,11 @@ class VisionLanguage(RoleModel):
         """Answer every prompt, greedily or at a temperature; stripped text without specials.
 
         Prompts with texts of similar length share a batch. Sampling draws from a generator seeded
-        here, so the answers do not depend on what ran before.
+        here, so the answers do not depend on what ran before. An answer ends at the latest where
+        the model has no further position.
+
+        Raises:
+            DataError: where a prompt with its picture leaves no room for an answer.
         """
         if not prompts:
             return []
@@ -210,20 +216,40 @@ class VisionLanguage(RoleModel):
                 images = [prompts[i].image for i in chosen]
                 counts = [count for _, count in self._pictures(images)]
                 rows = list(map(self._expanded, (texts[i] for i in chosen), counts))
-                pad = pad_id(self.tokenizer)
-                batch = left_padded(rows, pad, self.device)
-                out = self.module.generate(
-                    **batch,
-                    **self.picture_batch(images, transform),
-                    max_new_tokens=max_new_tokens,
-                    pad_token_id=pad,
-                    **sampling(temperature),
-                )
-                new = out[:, batch["input_ids"].shape[1] :]
-                said = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-                for i, answer in zip(chosen, said, strict=True):
-                    answers[i] = answer.strip()
+                asked = [prompts[i].text for i in chosen]
+                for room, same in self._by_room(asked, rows, max_new_tokens).items():
+                    pad = pad_id(self.tokenizer)
+                    batch = left_padded([rows[k] for k in same], pad, self.device)
+                    out = self.module.generate(
+                        **batch,
+                        **self.picture_batch([images[k] for k in same], transform),
+                        max_new_tokens=room,
+                        pad_token_id=pad,
+                        **sampling(temperature),
+                    )
+                    new = out[:, batch["input_ids"].shape[1] :]
+                    said = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+                    for k, answer in zip(same, said, strict=True):
+                        answers[chosen[k]] = answer.strip()
         return answers
+
+    def _by_room(
+        self, texts: Sequence[str], rows: Sequence[Sequence[int]], most: int
+    ) -> dict[int, list[int]]:
+        """Indices of prompts by how many tokens may follow them: mostly one group, of `most`.
+
+        Raises `DataError` where a prompt leaves no room.
+        """
+        found: dict[int, list[int]] = {}
+        for k, (text, row) in enumerate(zip(texts, rows, strict=True)):
+            room = positions(self.module) - len(row)
+            if room < 1:
+                raise DataError(
+                    f"{text[:40]!r}: the question has {len(row)} tokens with its picture, but the "
+                    f"model reads {positions(self.module)}: shorten it."
+                )
+            found.setdefault(min(most, room), []).append(k)
+        return found
 
 
 def _rows(tensors: Mapping[str, Tensor], count: int) -> list[dict[str, Tensor]]:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.losses import answer_log_probs
+from harness.models.dual_encoder import DualEncoder
 from harness.models.loading import identity
-from harness.models.pictures import open_picture
 from harness.schema import digest
 from harness.training import Fit
 from methods.aspo.config import AspoConfig, LossSettings
@@ -106,26 +106,18 @@ def similarity_encoder(
 
     processor = AutoProcessor.from_pretrained(folder)
     model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).to(device).eval()
-    longest = min(text_length, model.config.text_config.max_position_embeddings)
+    encoder = DualEncoder(model, processor)
+    names = encoder.tokenizer.model_input_names  # SigLIP's has no mask
 
     @torch.inference_mode()
     def score(pairs: Sequence[Pair]) -> list[list[float]]:
         texts = [pair.sentences for pair in pairs]
-        tokens = processor.tokenizer(
-            [text for of_pair in texts for text in of_pair],
-            padding=True,
-            truncation=True,
-            max_length=longest,
-            return_tensors="pt",
-        )
-        pictures = processor.image_processor(
-            images=[open_picture(pair.image) for pair in pairs], return_tensors="pt"
-        )
-        out = model(
-            input_ids=tokens["input_ids"].to(device),
-            attention_mask=tokens["attention_mask"].to(device),
-            pixel_values=pictures["pixel_values"].to(device),
-        )
+        tokens = encoder.tokens([text for of_pair in texts for text in of_pair], text_length)
+        inputs = {
+            **{name: value for name, value in tokens.items() if name in names},
+            **encoder.pixels([pair.image for pair in pairs]),
+        }
+        out = model(**{name: value.to(device) for name, value in inputs.items()})
         count = torch.tensor([len(of_pair) for of_pair in texts], device=device)
         of_sentence = out.image_embeds.repeat_interleave(count, 0)
         cosine = torch.cosine_similarity(out.text_embeds, of_sentence)

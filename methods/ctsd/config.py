@@ -52,7 +52,7 @@ class DataSettings(Strict):
     limit: int | None = Field(None, ge=1)
     """Most rows."""
     max_length: int = Field(256, ge=2)
-    """Tokens of a text and of its translation, each; what is longer is cut."""
+    """Tokens of a text and of its translation, each; what is longer loses its end, and is named."""
 
 
 class CtsdConfig(MethodConfig):

@@ -11,13 +11,15 @@ from methods.ctsd.config import DataSettings
 
 def encoded_pairs(fit: Fit, settings: DataSettings) -> list[EncodedPair]:
     """Every row of the training set as tokens; raises `DataError` with the place of a bad one."""
+    rows = fit.rows[: settings.limit]
+    places = [fit.dataset.place(None, index) for index in range(len(rows))]
     texts = [
-        parallel_text(row, settings.source, settings.target, fit.dataset.place(None, index))
-        for index, row in enumerate(fit.rows[: settings.limit])
+        parallel_text(row, settings.source, settings.target, place)
+        for row, place in zip(rows, places, strict=True)
     ]
     prompts = [TranslationPrompt(text, settings.source, settings.target) for text, _ in texts]
     translations = [translation for _, translation in texts]
-    pairs: list[EncodedPair] = fit.model.encode(prompts, translations, settings.max_length)
+    pairs: list[EncodedPair] = fit.model.encode(prompts, translations, settings.max_length, places)
     return pairs
 
 

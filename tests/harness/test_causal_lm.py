@@ -213,3 +213,17 @@ def test_a_batch_is_padded_on_the_left():
     batch = left_padded([[5, 6, 7], [8]], 0, torch.device("cpu"))
     assert batch["input_ids"].tolist() == [[5, 6, 7], [0, 0, 8]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
+
+
+def test_a_cut_prompt_is_counted_and_named(plain, caplog, monkeypatch):
+    monkeypatch.setattr(plain.module.config, "max_position_embeddings", 20)
+    texts = ["blue", "red dress " * 30, "green dress " * 30]
+    plain.generate(texts, max_new_tokens=4)
+    plain.encode(texts, ["x"] * 3)
+    said = "2 texts are too long and lost their beginning, the first: 'red dress red dress"
+    assert len(caplog.messages) == 2
+    assert all(message.startswith(said) for message in caplog.messages)
+    caplog.clear()
+    plain.generate(texts[:1], max_new_tokens=4)
+    plain.encode(texts[:1], ["x"])
+    assert caplog.messages == []

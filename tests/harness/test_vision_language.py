@@ -207,3 +207,27 @@ def test_encode_cuts_ids_and_spans_at_the_same_token(model, kept):
     assert cut.prompt_length == whole.prompt_length
     assert torch.equal(cut.input_ids, whole.input_ids[: whole.prompt_length + kept])
     assert cut.spans == whole.spans[: max(kept, 0)]
+
+
+def test_an_answer_ends_at_the_models_last_position(fresh, monkeypatch):
+    asked = prompts(3)
+    longest = max(len(fresh.prompt_ids(prompt)) for prompt in asked)
+    config = fresh.module.config.get_text_config()
+    monkeypatch.setattr(config, "max_position_embeddings", longest + 2)
+    lengths, generate = [], fresh.module.generate
+
+    def seen(**inputs):
+        out = generate(**inputs)
+        lengths.append(out.shape[1])
+        return out
+
+    monkeypatch.setattr(fresh.module, "generate", seen)
+    together = fresh.generate(asked, max_new_tokens=50)
+    assert max(lengths) <= longest + 2
+    assert together == [fresh.generate([one], max_new_tokens=50)[0] for one in asked]
+    encoded = fresh.encode(asked[0], "a red star " * 50)
+    assert len(encoded.input_ids) == longest + 2
+    assert len(encoded.spans) == longest + 2 - encoded.prompt_length
+    monkeypatch.setattr(config, "max_position_embeddings", longest)
+    with pytest.raises(DataError, match=rf"'.*': the question has {longest} tokens .*{longest}"):
+        fresh.generate(asked, max_new_tokens=5)
