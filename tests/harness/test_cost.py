@@ -10,6 +10,7 @@ from test_adapted_dual_encoder import trained
 from test_dual_encoder import WORDS
 from tiny_clip import tiny_clip
 from torch import Tensor, nn
+from transformers import CLIPModel
 
 from harness import throughput
 from harness.models.role import RoleModel
@@ -72,9 +73,14 @@ def test_a_tower_without_positions_or_names_is_named(
     if lack == "names":
         monkeypatch.setattr("harness.models.dual_encoder.VISUAL", re.compile("^$"))
     else:
-        monkeypatch.setattr(
-            "transformers.CLIPModel.get_image_features", lambda *_, **__: torch.ones(1, 8)
-        )
+        features = CLIPModel.get_image_features
+
+        def convolved(self: CLIPModel, **inputs: Any) -> Any:
+            out = features(self, **inputs)
+            out.last_hidden_state = out.last_hidden_state[..., None]
+            return out
+
+        monkeypatch.setattr(CLIPModel, "get_image_features", convolved)
     cost = trained(tiny_clip(tmp_path / "clip", WORDS), tmp_path / "fit").cost
     assert cost is not None
     assert cost.train_flops == 0 and cost.train_tokens > 0
