@@ -116,6 +116,7 @@ class DualEncoder(RoleModel):
             pad_id(self.tokenizer),
             self.tokenizer.padding_side,
             longest if last or not self._masked else None,
+            self._masked,
         )
 
     def tokens(self, texts: Sequence[str], most: int | None = None) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ class Texts:
         pad: token that fills up a batch.
         side: where it stands, `right` or `left` of a text.
         width: tokens of every row of a batch; None: as many as its longest text has.
+        masked: whether the model leaves out the padding; else it reads that as well.
     """
 
     flat: Tensor
@@ -25,6 +26,7 @@ class Texts:
     pad: int
     side: str = "right"
     width: int | None = None
+    masked: bool = True
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -43,4 +45,5 @@ class Texts:
         mask = (place >= 0) & (place < lengths[:, None])
         ids = torch.full(mask.shape, self.pad)
         ids[mask] = self.flat[(starts[:, None] + place)[mask]].long()
-        return {"input_ids": ids, "attention_mask": mask.long()}
+        read = mask if self.masked else torch.ones_like(mask)
+        return {"input_ids": ids, "attention_mask": read.long()}

@@ -1,5 +1,6 @@
 """Every kind of dual encoder against its own transformers class: features, cost, training."""
 
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from tiny_dual_encoders import KINDS, PATCHES
 from torch.nn import functional
 from transformers import AutoModel, AutoProcessor
 
+from harness.errors import HarnessError
 from harness.models import loading
 from harness.models.dual_encoder import DualEncoder
 
@@ -95,6 +97,21 @@ def test_padding_stands_where_the_tokenizer_puts_it(folders, kind, side) -> None
     found = ours.tokens(TEXTS)
     for name in ours.text_inputs:
         assert torch.equal(found[name], theirs[name])
+
+
+def test_a_processor_that_needs_torchvision_is_one_line(tmp_path) -> None:
+    path = KINDS["vit-bert"](tmp_path / "model", WORDS) / "processor_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["image_processor"]["image_processor_type"] = "Sam2ImageProcessor"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(HarnessError, match="dual-encoder model: .*torchvision") as error:
+        loading.load(tmp_path / "model", "dual-encoder")
+    assert "\n" not in str(error.value)
+
+
+def test_padding_that_siglip_reads_is_counted(folders) -> None:
+    ours = DualEncoder.load(folders("siglip"))
+    assert ours.tokens(TEXTS)["attention_mask"].sum() == 16 * len(TEXTS)
 
 
 def test_a_siglip_whose_tokenizer_masks_is_still_read_at_its_last_position(folders) -> None:

@@ -37,6 +37,13 @@ def test_a_width_holds_for_every_batch() -> None:
     assert found["input_ids"].tolist() == [[PAD, 1, 2], [PAD, PAD, 3]]
 
 
+def test_a_model_without_a_mask_reads_its_padding() -> None:
+    found = Texts(
+        torch.tensor([1, 2], dtype=torch.int32), torch.tensor([2]), PAD, "right", 4, False
+    )
+    assert found.batch([0])["attention_mask"].tolist() == [[1, 1, 1, 1]]
+
+
 def test_a_text_without_tokens_is_padding_alone() -> None:
     found = texts([[], [5]]).batch([0, 1])
     assert found["attention_mask"].tolist() == [[0], [1]]
