@@ -104,7 +104,7 @@ def test_a_processor_that_needs_torchvision_is_one_line(tmp_path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config["image_processor"]["image_processor_type"] = "Sam2ImageProcessor"
     path.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(HarnessError, match="dual-encoder model: .*torchvision") as error:
+    with pytest.raises(HarnessError, match=r"dual-encoder model: .*torchvision") as error:
         loading.load(tmp_path / "model", "dual-encoder")
     assert "\n" not in str(error.value)
 

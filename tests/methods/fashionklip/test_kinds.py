@@ -1,5 +1,6 @@
 """`clip` and `fashionklip` on every kind of dual encoder: train, count, save, score."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from harness.dataset import EmbeddedDataset
 from harness.models import loading
 from harness.store import Store
 from harness.training import Fit
+from methods.fashionklip.data import Catalogue
 from methods.fashionklip.plugin import Clip, FashionKlip
+from methods.fashionklip.rows import View
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 180, 60)}
 KINDS_OF_THINGS = ("shirt", "dress", "coat")
@@ -71,3 +74,21 @@ def test_two_steps_train_and_what_was_saved_is_scored(kind: str, tmp_path: Path)
     scores = scoring.scores(task, items, task.predict(again, items))
     metric = scoring.metrics(scores, scoring.clusters(items))["mean_recall"]
     assert metric.value is not None and 0 <= metric.value <= 1
+
+
+def test_one_long_title_widens_no_table(tmp_path: Path) -> None:
+    """300 titles, one of 200,000 characters: a numpy array of them would have 240 MB."""
+    base = KINDS["clip"](tmp_path / "base", WORDS)
+    image = Image.new("RGB", (32, 32))
+    rows = [{"title": f"red {number}", "image": image} for number in range(300)]
+    rows[7]["title"] = "red " * 50_000
+    views = [View(i, f"row {i}", str(row["title"]), str(i), None) for i, row in enumerate(rows)]
+    model = loading.load(base, "dual-encoder")
+    tracemalloc.start()
+    catalogue = Catalogue(model, rows, views)
+    batch = catalogue.batch(range(20))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6e7
+    assert batch["input_ids"].shape == (20, 16)
+    assert len(set(catalogue.texts.tolist())) == 300
