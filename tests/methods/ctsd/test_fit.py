@@ -161,9 +161,9 @@ def test_pairs_are_a_rows_texts_in_order_cut_and_limited(make_fit, marian):
         f"{row['de']} </s>" for row in planted_rows()[:5]
     ]
     assert mean_length(pairs) == (4 + 5 + 4 + 5 + 4) / 5
-    back = encoded_pairs(fit, DataSettings(source="de", target="en", limit=1, max_length=2))
+    back = encoded_pairs(fit, DataSettings(source="de", target="en", limit=1, max_length=3))
     texts = [back[0].source, back[0].target]
-    assert [tokenizer.decode(ids) for ids in texts] == ["rotes Kleid", "red dress"]
+    assert [tokenizer.decode(ids) for ids in texts] == ["rotes Kleid </s>", "red dress </s>"]
 
 
 @pytest.mark.parametrize(
