@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from harness.configs import flat
 from harness.errors import HarnessError, complaint, suggestion
 from harness.method import Method, MethodConfig, Preset
-from harness.schema import RunConfig
+from harness.run_config import RunConfig
 from harness.values import quoted
 
 

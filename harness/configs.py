@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from harness.errors import HarnessError, complaint, suggestion
 from harness.reading import read_text
-from harness.schema import RunConfig
+from harness.run_config import RunConfig
 from harness.values import check_plain, quoted, read_yaml
 
 POWER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")

@@ -16,7 +16,8 @@ from harness.models import loading
 from harness.opening import training_set
 from harness.plan import Scored
 from harness.provenance import command, joined, provenance
-from harness.schema import Entry, Metric, ModelRef, RunConfig, digest
+from harness.run_config import RunConfig
+from harness.schema import Entry, Metric, ModelRef, digest
 from harness.store import LOCK, Store, link
 from harness.task import Prediction, Ratio, Score
 

@@ -14,7 +14,8 @@ from harness.plan import Scored, scored_task
 from harness.provenance import options, provenance
 from harness.records import nearest_file
 from harness.report.progress import Quiet
-from harness.schema import Cost, Entry, ModelRef, RunConfig, digest
+from harness.run_config import RunConfig
+from harness.schema import Cost, Entry, ModelRef, digest
 from harness.shown import shown
 from harness.store import Store
 from harness.task import Prediction

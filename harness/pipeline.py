@@ -27,7 +27,8 @@ from harness.models import lifetime, loading, precision
 from harness.plan import Plan, make_plan
 from harness.predicting import predict
 from harness.report.progress import Quiet
-from harness.schema import Entry, RunConfig
+from harness.run_config import RunConfig
+from harness.schema import Entry
 from harness.store import LOCK, Store, link
 
 DISK_ERRORS = {

@@ -14,7 +14,8 @@ from harness.judges import Judge, open_judge
 from harness.method import Method
 from harness.opening import open_data, training_set
 from harness.plan_checks import check_generation, check_metrics, check_names
-from harness.schema import RunConfig, Source, TaskCard, TaskRef, digest
+from harness.run_config import RunConfig
+from harness.schema import Source, TaskCard, TaskRef, digest
 from harness.task import Item, Task, TaskGroup
 
 

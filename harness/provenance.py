@@ -9,7 +9,8 @@ from typing import Any
 from harness.configs import read_value
 from harness.files import hash_file, recorded_name
 from harness.participants import Participants
-from harness.schema import Provenance, RunConfig, canonical_json, digest
+from harness.run_config import RunConfig
+from harness.schema import Provenance, canonical_json, digest
 
 
 def provenance(config: RunConfig, asked: str, who: Participants) -> Provenance:

@@ -13,7 +13,7 @@ from methods.modula import costs
 if TYPE_CHECKING:
     from harness.arms import Arm
     from harness.plan import Plan
-    from harness.schema import RunConfig
+    from harness.run_config import RunConfig
 
 app = typer.Typer(help="Of MoDULA: domains added and removed, routers.", no_args_is_help=True)
 Run = Annotated[Path, typer.Argument(help="Folder of a run: runs/modula_flan-...")]

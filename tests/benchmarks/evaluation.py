@@ -16,7 +16,7 @@ from harness.models.vision_language import VisionLanguage
 from harness.plan import Scored, make_plan
 from harness.predicting import predict
 from harness.report.progress import Quiet
-from harness.schema import RunConfig
+from harness.run_config import RunConfig
 from harness.store import Store
 from tests.benchmarks.measure import Comparison, interleaved
 

@@ -19,7 +19,7 @@ from harness.opening import open_data
 from harness.plan import Arm, Scored, make_plan
 from harness.predicting import predict
 from harness.report.progress import Quiet
-from harness.schema import RunConfig
+from harness.run_config import RunConfig
 from harness.store import Store
 from tests.benchmarks.measure import Comparison, interleaved
 

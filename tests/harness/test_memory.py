@@ -25,7 +25,7 @@ from transformers import (
 from harness import memory, registry
 from harness.arms import make_arm
 from harness.models import loading
-from harness.schema import RunConfig
+from harness.run_config import RunConfig
 from harness.settings import Lora, TrainSettings
 from harness.training import make_trainer, prepare
 

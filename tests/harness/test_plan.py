@@ -17,7 +17,7 @@ from harness.plan import make_plan
 from harness.provenance import command
 from harness.registry import load
 from harness.report.plan import plan_text
-from harness.schema import RunConfig
+from harness.run_config import RunConfig
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ from harness.dataset import EmbeddedDataset
 from harness.method import MethodConfig
 from harness.models import loading, precision
 from harness.pipeline import run
-from harness.schema import Cost, RunConfig
+from harness.run_config import RunConfig
+from harness.schema import Cost
 from harness.settings import Lora, TrainSettings
 from harness.store import Store
 from harness.training import Fit, adapt

@@ -24,7 +24,8 @@ from harness.errors import HarnessError, PluginError
 from harness.outputs import score_outputs
 from harness.report import markdown, progress
 from harness.report.terminal import comparison_table, render, run_table
-from harness.schema import Entry, Metric, RunConfig
+from harness.run_config import RunConfig
+from harness.schema import Entry, Metric
 from harness.shown import echo, shown, shown_lines
 
 JOINERS = "\u200c\u200d"

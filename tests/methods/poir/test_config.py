@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from harness import arms
 from harness.errors import HarnessError
 from harness.models.rewriting import Rewriting
-from harness.schema import RunConfig
+from harness.run_config import RunConfig
 from methods.poir import plugin
 from methods.poir.config import Collect, OproConfig
 

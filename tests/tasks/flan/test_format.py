@@ -22,7 +22,8 @@ from harness.errors import DataError, HarnessError, PluginError
 from harness.items import read_items
 from harness.models.causal_lm import CausalLM
 from harness.outputs import score_outputs
-from harness.schema import RunConfig, TaskCard
+from harness.run_config import RunConfig
+from harness.schema import TaskCard
 from harness.sources import open_dataset
 from harness.task import Item, Prediction, Ratio, Score, Task
 from tasks.flan import lm_eval_files
