@@ -17,8 +17,8 @@ from transformers import set_seed
 from harness import throughput
 from harness.settings import Lora, TrainSettings
 from harness.training import Fit
+from methods.aspo.batches import Batches, Example
 from methods.aspo.config import LossSettings
-from methods.aspo.data import Batches, Example
 from methods.aspo.plugin import LANGUAGE_MODEL_LAYERS
 from methods.aspo.prepare import reference_log_probs
 from methods.aspo.step import pair_loss

@@ -67,7 +67,8 @@ class Aspo(Method):
 
     def fit(self, fit: "Fit") -> None:
         """Make the pairs, score their sentences, note the reference's view, and train."""
-        from methods.aspo.data import Batches, fitting_pairs, preference_pairs
+        from methods.aspo.batches import Batches, fitting_pairs
+        from methods.aspo.data import preference_pairs
         from methods.aspo.prepare import prepared
         from methods.aspo.step import pair_loss
 

@@ -16,8 +16,9 @@ from harness.models.loading import identity
 from harness.schema import digest
 from harness.settings import TrainSettings
 from harness.training import Fit
+from methods.aspo.batches import Batches, Example, model_inputs
 from methods.aspo.config import AspoConfig, LossSettings
-from methods.aspo.data import Batches, Example, Pair, model_inputs
+from methods.aspo.data import Pair
 
 Scores = Sequence[Sequence[float]]
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from harness.losses import answer_log_probs, preference_loss
 from harness.training import Batch, Loss
+from methods.aspo.batches import model_inputs
 from methods.aspo.config import LossSettings
-from methods.aspo.data import model_inputs
 from methods.aspo.loss import aspo_margin, sentence_perplexity, sentence_weights
 
 

@@ -14,8 +14,9 @@ from harness.models.vision_language import VisionLanguage
 from harness.plan import open_data
 from harness.store import Store
 from harness.training import Fit
+from methods.aspo.batches import Batches
 from methods.aspo.config import AspoConfig, LossSettings, PairSettings, Unweighted
-from methods.aspo.data import Batches, preference_pairs
+from methods.aspo.data import preference_pairs
 from methods.aspo.plugin import Aspo
 from methods.aspo.prepare import prepared
 from tests.benchmarks.measure import Comparison, interleaved

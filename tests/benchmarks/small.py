@@ -11,8 +11,8 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from harness.losses import answer_log_probs
 from harness.settings import TrainSettings
 from harness.trainer import PlainTrainer, training_arguments
+from methods.aspo.batches import model_inputs
 from methods.aspo.config import LossSettings
-from methods.aspo.data import model_inputs
 from methods.aspo.step import pair_loss
 
 VOCABULARY = 32_000

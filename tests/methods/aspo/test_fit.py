@@ -16,8 +16,9 @@ from harness.models.vision_language import VisionLanguage, VisionPrompt
 from harness.settings import Lora, TrainSettings
 from harness.store import Store
 from harness.training import Fit, prepare
+from methods.aspo.batches import Batches, model_inputs
 from methods.aspo.config import PairSettings
-from methods.aspo.data import Batches, Pair, model_inputs, preference_pairs
+from methods.aspo.data import Pair, preference_pairs
 from methods.aspo.loss import sentence_sums
 from methods.aspo.noise import diffusion_noise
 from methods.aspo.plugin import Aspo, AspoOracle, AspoRandom, Dpo

@@ -14,8 +14,9 @@ from harness.models.vision_language import VisionLanguage
 from harness.store import Store
 from harness.training import Fit
 from methods.aspo import prepare
+from methods.aspo.batches import Batches, Example
 from methods.aspo.config import PairSettings
-from methods.aspo.data import Batches, Example, preference_pairs
+from methods.aspo.data import preference_pairs
 from methods.aspo.plugin import Aspo, AspoRandom, Dpo
 from methods.aspo.prepare import reference_log_probs
 from methods.aspo.step import pair_loss
