@@ -37,10 +37,12 @@ PLAYERS = {role: value.partition(":")[0] for role, value in ROLES.items()}
 NOT_FOLLOWED = {
     "harness": frozenset({"harness.configs", "harness.pipeline"}),
     "harness.models": frozenset(PLAYERS.values()),
+    "harness.models.checking": frozenset(PLAYERS.values()),
+    "harness.models.generation_settings": frozenset(PLAYERS.values()),
     "harness.task": frozenset({"harness.scoring"}),
 }
-"""Module -> imports by which no computation goes on: `harness.run` is how a run begins, the table
-of roles names all where one is used, and every run computes its metrics anew."""
+"""Module -> imports by which no computation goes on: `harness.run` is how a run begins, tables by
+role name all where one is used, and every run computes its metrics anew."""
 
 UNDER_TRANSFORMERS = (
     *("Jinja2", "accelerate", "numpy", "pillow", "safetensors", "sentencepiece", "tokenizers"),

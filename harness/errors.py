@@ -28,7 +28,7 @@ def one_line(message: str) -> str:
     line = " ".join(message.split())
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 3 :]}"
-    return shown(line)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown(line))
 
 
 def complaint(problem: Mapping[str, Any]) -> str:

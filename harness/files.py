@@ -121,7 +121,8 @@ def lock(path: Path, timeout: float = 600.0, waiting: str = "") -> Iterator[None
         ) from None
     except OSError as error:
         raise HarnessError(
-            f"{path}: cannot be locked ({error.strerror or error}). Choose a folder you may write."
+            f"{path}: cannot be written, to lock it ({error.strerror or error}). Choose a folder "
+            "you may write."
         ) from error
     try:
         yield

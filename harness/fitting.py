@@ -16,7 +16,7 @@ from harness.models import lifetime, loading, precision
 from harness.opening import open_data, read_training_set, training_set
 from harness.schema import Cost, Strict, canonical_json
 from harness.seals import check, is_sealed, seal
-from harness.settings import training_key
+from harness.settings import full_precision, training_key
 from harness.store import Store, turn
 
 if TYPE_CHECKING:
@@ -70,7 +70,10 @@ def shared_inputs(arm: Arm) -> dict[str, Any]:
     base = loading.resolve(arm.model)
     return {
         "base": loading.identity(base),
-        "precision": [precision.usual(), precision.of_loading(base, arm.method.config)],
+        "precision": [
+            precision.usual(),
+            precision.of_loading(base, full_precision(arm.method.config)),
+        ],
         "dataset": training_set(arm.dataset).fingerprint,
         **reached(of_fit(arm.method, arm.name, base)).key(),
     }
@@ -85,7 +88,7 @@ def fit(arm: Arm, seed: int, store: Store, report: "Report") -> Fitted:
     check(folder)
     record = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
     path = folder / "checkpoint"
-    scored = precision.of_loading(path, arm.method.config)
+    scored = precision.of_loading(path, full_precision(arm.method.config))
     return Fitted(path=path, scored_precision=scored, **record)
 
 
@@ -143,7 +146,9 @@ def _train(
     base = _base(arm, role, store)
     config = arm.method.config
     lifetime.release()
-    model = loading.load(base, role, precision.dtype(precision.of_loading(base, config)))
+    model = loading.load(
+        base, role, precision.dtype(precision.of_loading(base, full_precision(config)))
+    )
     check_config(model.module, config)
     fit = Fit(
         config=config,

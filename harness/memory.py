@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.arms import Arm
 from harness.errors import HarnessError
 from harness.models import loading, precision
-from harness.settings import TrainSettings, trainings
+from harness.settings import TrainSettings, full_precision, trainings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -112,7 +112,7 @@ def of_arm(arm: Arm) -> dict[str, Memory]:
     config = arm.method.config
     found = {}
     for name, settings in trainings(config).items():
-        base, held = folder, precision.of_card(folder, config)
+        base, held = folder, precision.of_card(folder, full_precision(config))
         if loading.is_adapter(folder):  # merged first, in fp32
             base, held = loading.base_of(folder), "fp32"
         try:

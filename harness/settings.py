@@ -62,6 +62,12 @@ def trainings(config: BaseModel) -> dict[str, TrainSettings]:
     return {name: value for name, value in config if isinstance(value, TrainSettings)}
 
 
+def full_precision(config: BaseModel) -> bool:
+    """Tell whether every training of a method's config asks for fp32."""
+    asked = {settings.precision for settings in trainings(config).values()}
+    return asked == {"fp32"}
+
+
 def training_key(config: BaseModel, **exclude: Any) -> dict[str, Any]:
     """Return what of a config a trained model depends on: not how often training saves.
 

@@ -70,7 +70,7 @@ class CausalLM(RoleModel):
         """Prompts and answers as tokens, cut together as lm-eval cuts them to be scored.
 
         The boundary is where the prompt alone would end. A prompt that leaves no room for its
-        answer is cut at its beginning.
+        answer is cut at its beginning, and a warning says so.
 
         Raises:
             DataError: where an answer alone is longer than `max_length` or than the model reads.
@@ -83,6 +83,8 @@ class CausalLM(RoleModel):
                     f"{text[:40]!r}: the answer has {len(row.answer)} tokens, but a text may have "
                     f"{longest}: shorten it, or raise the length."
                 )
+        texts = zip(found, prompts, strict=True)
+        report_cut([repr(t[:40]) for row, t in texts if row.excess(longest) > 0], "beginning")
         return [row.cut(longest) for row in found]
 
     def longest(self, max_length: int | None = None) -> int:

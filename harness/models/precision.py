@@ -14,35 +14,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel
-
-from harness.settings import TrainSettings, trainings
-
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from harness.settings import TrainSettings
 
 Precision = Literal["fp32", "bf16"]
 FULL = ("F32", "F64")
 """safetensors' names of precisions that bf16 would round."""
 
 
-def of_loading(folder: Path, config: BaseModel | None = None) -> Precision:
+def of_loading(folder: Path, full: bool = False) -> Precision:
     """Return the precision that a model's weights are loaded in, to be scored or to start from.
 
     Args:
         folder: a model, or an adapter, whose base counts.
-        config: of the method that trains or trained it; every training in fp32 asks for that.
+        full: whether its training asks for fp32 throughout (`settings.full_precision`).
     """
-    return of_card(folder, config) if usual() == "bf16" else "fp32"
+    return of_card(folder, full) if usual() == "bf16" else "fp32"
 
 
-def of_card(folder: Path, config: BaseModel | None = None) -> Precision:
+def of_card(folder: Path, full: bool = False) -> Precision:
     """Return the same where the device has bf16, whether this one does or not."""
     from harness.models import loading
 
-    asked = [settings.precision for settings in trainings(config).values()] if config else []
-    if asked and set(asked) == {"fp32"}:
+    if full:
         return "fp32"
     return stored(loading.base_of(folder) if loading.is_adapter(folder) else folder)
 
@@ -71,7 +68,7 @@ def usual() -> Precision:
     return "bf16" if loading.has_bf16() else "fp32"
 
 
-def casts(settings: TrainSettings, device: "torch.device") -> bool:
+def casts(settings: "TrainSettings", device: "torch.device") -> bool:
     """Tell whether a training makes products in bf16, by autocast around the module's forward."""
     if settings.precision == "auto":
         return device.type == "cuda" and usual() == "bf16"
@@ -93,7 +90,7 @@ def widen_model(module: "nn.Module") -> None:
 
 
 @contextmanager
-def as_trained(module: "nn.Module", settings: TrainSettings) -> Iterator[None]:
+def as_trained(module: "nn.Module", settings: "TrainSettings") -> Iterator[None]:
     """Compute without gradient as the training will, with its weights and its products.
 
     A reference that is computed otherwise differs from the policy before its first step.
@@ -110,7 +107,7 @@ def as_trained(module: "nn.Module", settings: TrainSettings) -> Iterator[None]:
         yield
 
 
-def of_training(module: "nn.Module", settings: TrainSettings) -> dict[str, Any]:
+def of_training(module: "nn.Module", settings: "TrainSettings") -> dict[str, Any]:
     """Return the precision of a prepared module's trained weights and of its products, as fields
     of `Cost`."""
     device = next(module.parameters()).device

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from harness.losses import at_head
 from harness.models.batches import in_batches
+from harness.models.cutting import report_cut
 from harness.models.prompts import TranslationPrompt
 from harness.models.translator import EncodedPair, Translator
 from methods.ctsd.loss import recurring
@@ -44,6 +45,7 @@ def analyse(
     """Entropies of a model at the steps of its own outputs, the texts tokenized anew."""
     parts: list[Steps] = []
     pairs = model.encode(prompts, outputs)
+    report_cut([repr(p.text[:40]) for p, pair in zip(prompts, pairs, strict=True) if pair.cut])
     order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i].target))
 
     def read(some: Sequence[int]) -> None:

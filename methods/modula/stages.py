@@ -28,7 +28,7 @@ from harness.items import fingerprint_rows
 from harness.models import lifetime, loading, precision
 from harness.opening import open_data
 from harness.schema import Cost
-from harness.settings import TrainSettings, training_key
+from harness.settings import TrainSettings, full_precision, training_key
 from harness.training import Fit, Stage, prepare
 from methods.modula import checkpoint
 from methods.modula.adapting import adapt, adapted, route
@@ -264,7 +264,7 @@ def anew(stage: Fit) -> nn.Module:
     the stage's seed."""
     stage.model = None
     lifetime.release()
-    dtype = precision.dtype(precision.of_loading(stage.base, stage.config))
+    dtype = precision.dtype(precision.of_loading(stage.base, full_precision(stage.config)))
     stage.model = loading.load(stage.base, "causal-lm", dtype)
     set_seed(stage.seed)
     module: nn.Module = stage.model.module

@@ -16,7 +16,7 @@ from harness.files import whole_folder, write_atomic
 from harness.models import lifetime, loading, precision
 from harness.models.causal_lm import CausalLM
 from harness.schema import Cost
-from harness.settings import training_key
+from harness.settings import full_precision, training_key
 from harness.store import JsonRow
 from harness.training import Fit, Stage
 from methods.poir.choice import pair
@@ -146,7 +146,7 @@ def _train(
 
 def _loaded(fit: Fit, folder: Path) -> Any:
     """Load a model as the fit's own was."""
-    dtype = precision.dtype(precision.of_loading(folder, fit.config))
+    dtype = precision.dtype(precision.of_loading(folder, full_precision(fit.config)))
     return loading.load(folder, ROLE, dtype)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from harness import scoring
 from harness.arms import Arm
-from harness.fitting import untrained
+from harness.fitting import Fitted, untrained
 from harness.models.prompts import VisionPrompt
 from harness.models.vision_language import VisionLanguage
 from harness.plan import Scored, make_plan
@@ -31,14 +31,14 @@ def run(rounds: int, clock: Callable[[], float], limit: int | None = None) -> It
     fitted = untrained(plan.arms[0])
     model = VisionLanguage.load(fitted.path)
     for scored in plan.tasks:
-        yield _compared(scored, plan.arms[0], model, fitted.weights, rounds, clock)
+        yield _compared(scored, plan.arms[0], model, fitted, rounds, clock)
 
 
 def _compared(
     scored: Scored,
     arm: Arm,
     model: VisionLanguage,
-    weights: str,
+    base: Fitted,
     rounds: int,
     clock: Callable[[], float],
 ) -> Comparison:
@@ -49,9 +49,7 @@ def _compared(
 
     def ours() -> None:
         forgetful = VisionLanguage(model.module, model.processor, model.batch_size)
-        fitted: Any = SimpleNamespace(
-            fitted=SimpleNamespace(weights=weights, base=weights), role=lambda _: forgetful
-        )
+        fitted: Any = SimpleNamespace(fitted=base, asked=None, role=lambda _: forgetful)
         with tempfile.TemporaryDirectory() as folder:
             store, silent = Store(Path(folder)), Quiet()
             predictions = predict(scored, arm.method.generation(), fitted, store, "base", silent)

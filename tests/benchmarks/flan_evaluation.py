@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import scoring
 from harness.dataset import Dataset
-from harness.fitting import untrained
+from harness.fitting import Fitted, untrained
 from harness.items import read_items
 from harness.models.causal_lm import CausalLM
 from harness.opening import open_data
@@ -35,14 +35,14 @@ def run(rounds: int, clock: Callable[[], float], limit: int | None = None) -> It
     fitted = untrained(plan.arms[0])
     model = CausalLM.load(fitted.path)
     for scored in plan.tasks:
-        yield _compared(scored, plan.arms[0], model, fitted.weights, rounds, clock)
+        yield _compared(scored, plan.arms[0], model, fitted, rounds, clock)
 
 
 def _compared(
     scored: Scored,
     arm: Arm,
     model: CausalLM,
-    weights: str,
+    base: Fitted,
     rounds: int,
     clock: Callable[[], float],
 ) -> Comparison:
@@ -52,9 +52,7 @@ def _compared(
 
     def ours() -> None:
         forgetful = CausalLM(model.module, model.tokenizer, model.batch_size)
-        fitted: Any = SimpleNamespace(
-            fitted=SimpleNamespace(weights=weights, base=weights), role=lambda _: forgetful
-        )
+        fitted: Any = SimpleNamespace(fitted=base, asked=None, role=lambda _: forgetful)
         items = read_items(task, data, split, count)
         asked = Scored(task, items, scored.ref, scored.lab)
         with tempfile.TemporaryDirectory() as folder:

@@ -11,6 +11,7 @@ import harness
 from harness.errors import HarnessError
 from harness.models import batches
 from harness.models.batches import in_batches, with_room
+from harness.seals import read_rows
 
 
 class Reader:
@@ -94,7 +95,7 @@ def scored(world, folder, **more):
     )
     (timing,) = (folder / "runs").glob("base_pope-*/timing.json")
     (rows,) = (folder / "runs/store/predictions").glob("*/rows.jsonl")
-    return entry, rows.read_text(), json.loads(timing.read_text())
+    return entry, read_rows(rows), json.loads(timing.read_text())
 
 
 def test_a_run_goes_on_with_smaller_batches_and_records_them(world, tmp_path, monkeypatch, capsys):

@@ -144,7 +144,7 @@ def test_a_damaged_step_falls_back_to_the_one_before(case, words, whole, trained
     ends_as(run, copy, whole)
     assert f"{last.relative_to(copy)} (" in run.stderr
     assert f"goes on after step {before.name.split('-')[1]}" in run.stderr
-    assert run.stderr.count("\n") == 1
+    assert run.stderr.count("harness: ") == 1
 
 
 def test_where_all_steps_are_damaged_the_training_starts_again(words, whole, trained, tmp_path):
@@ -166,7 +166,7 @@ def test_a_second_run_of_the_same_command_waits_and_takes_the_result(words, whol
     ends_as(first.end(), tmp_path, whole)
     ends_as(second.end(), tmp_path, whole)
     assert second.stderr.count("waiting for another run of this command") == 1
-    assert second.stderr.count("\n") == 1
+    assert second.stderr.count("harness: ") == 1
 
 
 def test_another_command_waits_for_the_fit_that_it_shares(words, whole, tmp_path):

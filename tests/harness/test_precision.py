@@ -26,7 +26,7 @@ from harness.models import loading, precision
 from harness.pipeline import run
 from harness.run_config import RunConfig
 from harness.schema import Cost
-from harness.settings import Lora, TrainSettings
+from harness.settings import Lora, TrainSettings, full_precision
 from harness.store import Store
 from harness.training import Fit, adapt
 from methods.modula.plugin import Modula, Molora
@@ -267,8 +267,8 @@ def test_files_in_fp32_are_not_rounded_where_they_are_scored(tmp_path: Path) -> 
 def test_full_precision_is_also_that_of_loading(folders: dict[str, Path]) -> None:
     base = folders["causal-lm"]
     config = Molora.Config(train=TrainSettings(precision="fp32"))
-    assert precision.of_loading(base, config) == "fp32"
-    assert precision.of_loading(base, Molora.Config()) == "bf16"
+    assert precision.of_loading(base, full_precision(config)) == "fp32"
+    assert precision.of_loading(base, full_precision(Molora.Config())) == "bf16"
     assert precision.of_loading(base) == "bf16"
 
 
@@ -334,4 +334,4 @@ def test_a_run_in_full_precision_is_that_throughout(tmp_path: Path) -> None:
     assert found == {"base": {"scored_precision": "bf16"}, "dpo": {}}
     adapted = next(tmp_path.glob("runs/store/fits/*/checkpoint"))
     config = Molora.Config(train=TrainSettings(precision="fp32"))
-    assert precision.of_loading(adapted, config) == "fp32"
+    assert precision.of_loading(adapted, full_precision(config)) == "fp32"

@@ -72,6 +72,7 @@ def test_a_dry_run_of_many_fits_reads_each_file_once(world, tmp_path, settled):
     counts = Counter(os.path.relpath(path, world) for path in opened if path.startswith(str(world)))
     looks = {name: counts.pop(name) for name in ("pairs.jsonl", "pope.jsonl")}
     assert looks == {"pairs.jsonl": 2, "pope.jsonl": 2}  # one for its kind, one for its rows
+    assert counts.pop("model/config.json") == 4  # for its hash, and for each method's shapes
     assert {"model/model.safetensors", "images/0.png"} < counts.keys()
     assert set(counts.values()) == {1}
 

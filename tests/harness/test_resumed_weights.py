@@ -12,6 +12,7 @@ from tiny_llava import tiny_llava
 from torch import Tensor
 
 from harness.errors import HarnessError
+from harness.seals import seal
 from harness.settings import Lora, TrainSettings
 
 Weights = dict[str, Tensor]
@@ -92,6 +93,7 @@ def test_a_step_whose_weights_do_not_fit_is_refused(
     file = tmp_path / "fit" / "steps" / "checkpoint-3" / FILES[kind]
     change, part = DAMAGES[damage]
     save_file(change(load_file(file)), file, {"format": "pt"})
+    seal(file.parent)  # as if it had been written so
     with pytest.raises(HarnessError) as caught:
         train(kind, model, tmp_path / "fit", 2)
     assert part in str(caught.value)

@@ -284,7 +284,7 @@ CARD = Path(str(__import__("tasks.multimodal").multimodal.__file__)).parent / "c
         (":YesNo", ":YesNoo", "field 'format' is 'tasks.multimodal.format:YesNoo'"),
         ("format: tasks.multimodal.format:YesNo", "format: nothing", "'module:attribute'"),
         ("tasks.multimodal.format:YesNo", "os:system", "field 'format' is 'os:system': it is not"),
-        ("format:YesNo", "format:cache", "format:cache': it is not a class of tasks"),
+        ("format:YesNo", "format:Ratio", "format:Ratio': it is not a class of tasks"),
         ("format:YesNo", "format:Judgement", "format:Judgement': it is not a class of tasks"),
     ],
 )
