@@ -29,10 +29,14 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     """Replace `path` by `data` in one step: readers see the old file or the new one, never a part.
 
     The data goes to a hidden file in the same folder (`.NAME.*.tmp`), to the disk, and is then
-    renamed. A link is followed. Raises `HarnessError` where that fails; the old file then stands.
+    renamed. A link is followed; a file that holds the data is left alone. Raises `HarnessError`
+    where that fails; the old file then stands.
     """
     target = Path(os.path.realpath(path))
     content = data.encode() if isinstance(data, str) else data
+    with suppress(OSError):
+        if target.stat().st_size == len(content) and target.read_bytes() == content:
+            return
     partial = temporary(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -119,8 +119,11 @@ def _remains(folder: Path, finished: bool) -> list[Path]:
 def link(target: Path, place: Path) -> None:
     """Make `place` show `target` of the store, in a run's folder that people look at."""
     place.parent.mkdir(parents=True, exist_ok=True)
+    whole = Path.resolve(target)
+    if place.is_symlink() and place.readlink() == whole:
+        return
     fresh = temporary(place)
-    fresh.symlink_to(Path.resolve(target), target_is_directory=target.is_dir())
+    fresh.symlink_to(whole, target_is_directory=target.is_dir())
     if not place.is_symlink():
         remove(place)
     os.replace(fresh, place)

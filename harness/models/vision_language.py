@@ -150,11 +150,15 @@ class VisionLanguage(RoleModel):
         no span is left.
         """
         longest = min(max_length or positions(self.module), positions(self.module))
+        return self.encode_whole(prompt, answer).cut(longest)
+
+    def encode_whole(self, prompt: VisionPrompt, answer: str) -> Encoded:
+        """Return what `encode` does, with nothing cut and however long it is."""
         prompt_ids = self.prompt_ids(prompt)
         out = self.tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
         ids = [*prompt_ids, *out["input_ids"], self.tokenizer.eos_token_id]
         spans = [*map(tuple, out["offset_mapping"]), (len(answer), len(answer))]
-        return Encoded(torch.tensor(ids), len(prompt_ids), spans).cut(longest)
+        return Encoded(torch.tensor(ids), len(prompt_ids), spans)
 
     def collate(self, examples: Sequence[tuple[VisionPrompt, Encoded]]) -> dict[str, Tensor]:
         """Encoded prompts with answers as a right-padded batch on the CPU, to train on.

@@ -80,8 +80,8 @@ class Batches:
 
     def _both(self, pair: Pair) -> tuple[Encoded, Encoded]:
         if pair.row not in self._whole:
-            chosen = self.model.encode(pair.prompt, pair.chosen)
-            self._whole[pair.row] = chosen, self.model.encode(pair.prompt, pair.rejected)
+            chosen = self.model.encode_whole(pair.prompt, pair.chosen)
+            self._whole[pair.row] = chosen, self.model.encode_whole(pair.prompt, pair.rejected)
         return self._whole[pair.row]
 
     def encode(self, pair: Pair) -> tuple[Encoded, Encoded, list[int]]:

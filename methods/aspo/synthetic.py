@@ -126,7 +126,7 @@ class SyntheticModel(VisionLanguage):
             found.append(({"pixel_values": pixels}, self.size.image_tokens))
         return found
 
-    def encode(self, prompt: VisionPrompt, answer: str, max_length: int | None = None) -> Encoded:
+    def encode_whole(self, prompt: VisionPrompt, answer: str) -> Encoded:
         image = [self.size.config.image_token_index] * self.size.image_tokens
         prompt_ids = [BEGIN, *image, *_ids(prompt.text)]
         spans = [match.span() for match in re.finditer(r"\S+", answer)]

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from harness.cards import checked_function, checked_options
 from harness.dataset import Dataset, Row
 from harness.errors import DataError, HarnessError
@@ -146,7 +148,7 @@ class LmEval(Task):
         return found
 
     def metric_names(self, item: Item) -> Sequence[str]:
-        return sorted(self._shared())
+        return sorted(self._shared() | self._sized())
 
     def generation_problem(self, settings: Mapping[str, Any]) -> str:
         return problem(Generation, settings)
@@ -189,6 +191,16 @@ class LmEval(Task):
             for chain in each.task._filters
             for metric, how in each.task.aggregation().items()
             if answers.is_share(how)
+        }
+
+    def _sized(self) -> set[str]:
+        """Metrics of functions that say one of each size k: `pass@1`."""
+        return {
+            answers.called(each.task, f"pass@{size}", chain.name)
+            for each in self._tasks.values()
+            for chain in each.task._filters
+            for settings in each.task._metric_fn_kwargs.values()
+            for size in np.atleast_1d(settings.get("k", []))
         }
 
     def _results(self, item: Item, prediction: Prediction) -> dict[str, Result]:

@@ -101,7 +101,7 @@ def test_the_method_makes_pairs_of_a_file_without_answers(paper: Run, files: Pat
     (answers,) = Path("runs/store/answers").glob("*/rows.jsonl")
     made = [json.loads(line) for line in answers.read_text().splitlines()]
     assert len(made) == 20
-    assert all(set(row) == {"chosen", "rejected"} for row in made)
+    assert all(set(row) == {"chosen", "rejected", "hash"} for row in made)
     different = sum(row["chosen"] != row["rejected"] for row in made)
     (curve,) = Path("runs").glob("dpo_pope-*/dpo-seed0/curves.jsonl")
     assert len(curve.read_text().splitlines()) == different // 4 > 0
@@ -115,4 +115,5 @@ def test_a_missing_half_of_a_pair_is_made_and_a_given_half_kept(paper: Run, file
         row["image"] = str(files / row["image"])
     paper(dataset=str(write_lines(Path("half.jsonl"), rows)))
     (answers,) = Path("runs/store/answers").glob("*/rows.jsonl")
-    assert all(set(json.loads(line)) == {"rejected"} for line in answers.read_text().splitlines())
+    made = map(json.loads, answers.read_text().splitlines())
+    assert all(set(row) == {"rejected", "hash"} for row in made)

@@ -38,4 +38,4 @@ def test_two_processes_write_what_one_writes(llava: Path, files: Path, tmp_path:
 def test_a_mistake_is_told_once(llava: Path, files: Path, tmp_path: Path) -> None:
     done = torchrun(command(tmp_path / "no", files), tmp_path / "run")
     assert done.returncode != 0
-    assert done.stderr.count("harness: no model") == 1
+    assert done.stderr.count("harness: method 'base': no model") == 1

@@ -11,6 +11,7 @@ from tiny_llava import tiny_llava
 from harness.dataset import EmbeddedDataset
 from harness.errors import DataError
 from harness.models.vision_language import VisionLanguage
+from harness.settings import TrainSettings
 from harness.store import Store
 from harness.training import Fit
 from methods.aspo import prepare
@@ -106,7 +107,7 @@ def test_a_pair_of_the_same_answers_would_pull_on_aspo_but_not_on_dpo(make_fit):
             pair = preference_pairs(fit, PairSettings())[0]
             if kind == "equal":
                 pair = replace(pair, rejected=pair.chosen, row=100)
-            (reference,) = reference_log_probs(fit, [pair], batches, 1)
+            (reference,) = reference_log_probs(fit, [pair], batches, TrainSettings(micro_batch=1))
             example = Example(pair, reference["chosen"], reference["rejected"], [1.0, 0.0])
             fit.model.module.zero_grad()
             settings = Aspo.Config.model_validate({"loss": {"weights": weights}}).loss

@@ -313,9 +313,9 @@ def test_stages_hold_one_model_at_a_time(world, tmp_path, monkeypatch):
     alive = []
     load = loading.load
 
-    def noted(folder, role):
+    def noted(folder, role, dtype=None):
         alive.append(sum(each() is not None for each in seen))
-        model = load(folder, role)
+        model = load(folder, role, dtype)
         seen.extend(weakref.ref(each) for each in model.module.modules())
         return model
 

@@ -174,13 +174,16 @@ def test_pairs_too_long_are_refused_left_out_or_cut(fit, rows, caplog):
         again.model,
         [*PAIRS, long],
         ERRANDS,
-        TrainSettings(micro_batch=3),
         places=places,
     )
+
+    def settings(too_long):
+        return TrainSettings(micro_batch=3, too_long=too_long)
+
     with pytest.raises(DataError, match=r"^row 4: \d+ tokens too long\. Set too_long=drop"):
-        call(too_long="refuse")
-    assert [row[2:] for row in call(too_long="drop")] == [row[2:] for row in rows]
-    cut = call(too_long="cut")
+        call(settings=settings("refuse"))
+    assert [row[2:] for row in call(settings=settings("drop"))] == [row[2:] for row in rows]
+    cut = call(settings=settings("cut"))
     assert len(cut) == 5
     assert len(cut[4].rejected.prompt) + len(cut[4].rejected.answer) == 128
     said = caplog.text

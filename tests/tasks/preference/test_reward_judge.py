@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from harness import judges
 from harness.errors import HarnessError
 from harness.judges import Case, Judge
+from harness.models import lifetime
 from tasks.preference.judges import reward
 from tasks.preference.judges.reward import Reward, RewardConfig
 from tests.tasks.preference.tiny_judges import (
@@ -147,7 +148,7 @@ def test_a_reward_that_is_no_number_is_a_failed_judgement(tmp_path):
     found = judge(reward_model(tmp_path / "model"))
     found.judge(CASES[:1])  # loads it: a file with such weights is refused
     with torch.no_grad():
-        found._model.get_input_embeddings().weight[spelled("@")] = float("nan")
+        lifetime._kept[found].get_input_embeddings().weight[spelled("@")] = float("nan")
     broken, fine = found.judge([Case.of("Why?", "So", "@"), Case.of("Why?", "a", "b")])
     assert (broken.decision, broken.reason) == (None, "the second answer has reward nan")
     assert fine.decision in ("first", "second")
