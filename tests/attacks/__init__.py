@@ -5,5 +5,5 @@ finding, and returns how often each outcome was seen. Outcomes in `FAULTS` must 
 `python -m tests.attacks` runs and records them; the suite runs small versions.
 """
 
-FAULTS = ("silent", "traceback", "hang", "differs", "lost", "unfinished", "broken line")
+FAULTS = ("silent", "traceback", "hang", "crash", "differs", "lost", "unfinished", "broken line")
 """Outcomes that no attempt may have."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.attacks import FAULTS
 
-COUNTS = {"fuzz": 10_000, "damage": 1_000, "kills": 100, "writers": 64, "full_disk": 20}
+COUNTS = {"fuzz": 10_400, "damage": 300, "kills": 100, "writers": 64, "full_disk": 20}
 """Modules with a `run`, and how many attempts each makes by default."""
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """\

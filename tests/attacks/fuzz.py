@@ -33,7 +33,7 @@ KINDS: Mapping[str, Kind] = {
     **fuzz_models.KINDS,
 }
 
-FAILED = ("traceback", "hang", "crash", "message")
+FAILED = ("traceback", "hang", "crash", "broken line")
 """Outcomes that are none of the product's: an error without words, no end, a dead process, and a
 message of several lines, with control characters, or endless."""
 SECONDS = 5.0
@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
 def run(count: int, seed: int, folder: Path, kinds: Mapping[str, Kind] = KINDS) -> dict[str, int]:
     """Run `count` cases; return how many came out how, and how many were of each kind.
 
-    What failed is written to `failures.txt` in the folder, with its number.
+    What failed is printed and written to `failures.txt` in the folder, with its number.
     """
     world = made_world(folder / "world")
     totals = Counter(dict.fromkeys(("inputs", "used", "refused", *FAILED), 0))
@@ -68,6 +68,7 @@ def run(count: int, seed: int, folder: Path, kinds: Mapping[str, Kind] = KINDS) 
                 said = "\n".join(line[:300] for line in found.said.splitlines()[-40:])
                 log.write(f"#{number} {found.kind}: {found.outcome}\n{said}\n\n")
                 log.flush()
+                print(f"#{number} {found.kind}: {found.outcome}: {said}", flush=True)
     return dict(totals)
 
 
@@ -109,7 +110,7 @@ def _ended(read: Callable[[], Any]) -> tuple[str, str]:
         return "used", said
     line = said.removesuffix("\n").rpartition("\n")[2]  # after what libraries say
     plain = line.isprintable() and line.startswith("harness: ") and len(line) <= LONGEST
-    return ("refused" if status == 2 and plain else "message"), said
+    return ("refused" if status == 2 and plain else "broken line"), said
 
 
 def _outcomes(

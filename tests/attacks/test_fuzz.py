@@ -25,7 +25,7 @@ def test_the_fuzzer_tells_failures_apart(tmp_path: Path) -> None:
     def unsaid() -> None:
         raise SystemExit(2)
 
-    readers = {"used": list, "refused": refused, "traceback": wrong, "message": unsaid}
+    readers = {"used": list, "refused": refused, "traceback": wrong, "broken line": unsaid}
     for outcome, read in readers.items():
         assert fuzz._ended(read)[0] == outcome
 
