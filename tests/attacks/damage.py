@@ -113,7 +113,9 @@ def attacked(
     if any(state.right.get(place) != entry for place, entry in found.items()):
         outcome = "silent"
     elif again.status == 0:
-        outcome = _unused_or_remade(path, damaged, said, found == state.right)
+        # Of what was only forbidden to be read, the content is right.
+        again_right = damaged == content(state.folder / file) or "not as it was written" in said
+        outcome = _unused_or_remade(path, damaged, again_right, found == state.right)
     elif "Traceback" in said:
         outcome = "traceback"
     else:
@@ -123,11 +125,11 @@ def attacked(
     return outcome
 
 
-def _unused_or_remade(path: Path, damaged: bytes | None, said: str, whole: bool) -> str:
+def _unused_or_remade(path: Path, damaged: bytes | None, right: bool, whole: bool) -> str:
     read = path.is_file() and path.stat().st_atime > 0  # before it is read here
     if not whole:
         return "unfinished"
-    if content(path) != damaged or "not as it was written" in said:
+    if right or content(path) != damaged:
         return "made again"
     return "silent" if read else "not read"
 
