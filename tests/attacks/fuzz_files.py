@@ -79,9 +79,8 @@ def training_rows(rng: random.Random, world: World, folder: Path) -> Callable[[]
 
 
 def _train_reader(name: str, path: Path) -> None:
-    from harness.fitting import dataset_fingerprint
+    from harness.opening import open_data, training_set
     from harness.parallel import parallel_text
-    from harness.plan import open_data
     from harness.records import require_text
     from methods.aspo.data import check_rows
     from methods.fashionklip.rows import broken, check_ids, read_views
@@ -90,7 +89,7 @@ def _train_reader(name: str, path: Path) -> None:
     from methods.poir.config import Collect
 
     data = open_data(str(path))
-    dataset_fingerprint(str(path))
+    training_set(str(path))
     rows = data.rows()
     if name == "aspo":
         check_rows(rows, data, "<image>")
@@ -120,7 +119,7 @@ def arrays(rng: random.Random, world: World, folder: Path) -> Callable[[], Any]:
 
     def read() -> None:
         from harness.models.pictures import open_picture
-        from harness.plan import open_data
+        from harness.opening import open_data
 
         for row in open_data(str(path)).rows():
             if "image" in row:
@@ -176,7 +175,7 @@ def mixture(rng: random.Random, world: World, folder: Path) -> Callable[[], Any]
     """A mixture's file and Flan's templates."""
     import yaml
 
-    from harness.plan import open_data
+    from harness.opening import open_data
     from tests.attacks.mutations import yaml_text
 
     for name in ("prompts.jsonl", "templates.json"):

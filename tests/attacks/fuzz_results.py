@@ -99,7 +99,7 @@ def leaderboards(rng: random.Random, world: World, folder: Path) -> Callable[[],
 def own_files(rng: random.Random, world: World, folder: Path) -> Callable[[], Any]:
     """Outputs and rows that runs kept, and FashionKLIP's graph."""
     from harness.kept import read_outputs
-    from harness.store import load_rows
+    from harness.seals import read_rows
     from methods.fashionklip.graph import Graph
 
     rows: Iterable[Any] = [{"id": "1", "outputs": ["a"], "reference": "b"}] * 2
@@ -116,7 +116,7 @@ def own_files(rng: random.Random, world: World, folder: Path) -> Callable[[], An
     path.write_bytes(data)
     return {
         "outputs": lambda: read_outputs(path, 2),
-        "rows": lambda: load_rows(path),
+        "rows": lambda: read_rows(path),
         "graph": lambda: Graph.read(path),
     }[kind]
 
