@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from harness import registry
 from harness.engine_commands import engine_commands
 from harness.errors import HarnessError, one_line, suggestion
-from harness.pairs import pairs
+from harness.pairs import by_comma, pairs
 from harness.plugin_commands import AsJson, build_model, list_plugins, show_plugin
 from harness.shown import echo, shown
 
@@ -213,27 +213,43 @@ app.add_typer(engine_commands, name="engines")
 def compare(
     before: Annotated[str, typer.Argument(help="File, folder or git revision.")],
     after: Annotated[str, typer.Argument(help="File, folder or git revision.")],
-    fail_on: Annotated[str | None, typer.Option(help="worse: exit 1 if anything is.")] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Every result, not a summary.")
+    ] = False,
+    tasks: Annotated[str | None, typer.Option(help="These alone, by comma, in detail.")] = None,
+    per_seed: Annotated[bool, typer.Option("--per-seed", help="Seeds one by one.")] = False,
+    fail_on: Annotated[
+        str | None, typer.Option(help="worse, missing, refused, by comma: exit 1 if any is.")
+    ] = None,
     as_json: AsJson = False,
     leaderboards: Annotated[
-        Path, typer.Option(help="Folder of leaderboards inside revisions.")
-    ] = Path("leaderboards"),
+        Path | None, typer.Option(help="Folder of leaderboards inside revisions.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of runs, where outputs may lie.")] = Path(
         "runs"
     ),
 ) -> None:
     """Compare two states of leaderboards, paired item by item."""
     from harness import compare as comparing
-    from harness.report.terminal import comparison_table
+    from harness.report.comparison import comparison_summary, comparison_table
 
-    if fail_on not in (None, "worse"):
-        raise HarnessError(f"--fail-on takes 'worse', not '{fail_on}'.")
-    result = comparing.compare(before, after, leaderboards=leaderboards, runs=runs)
+    failures = set(by_comma(fail_on))
+    if unknown := failures - set(comparing.FAILURES):
+        known = ", ".join(comparing.FAILURES)
+        raise HarnessError(f"--fail-on takes {known}, by comma, not '{sorted(unknown)[0]}'.")
+    result = comparing.compare(
+        before,
+        after,
+        leaderboards=comparing.folder(leaderboards),
+        runs=runs,
+        tasks=by_comma(tasks),
+        per_seed=per_seed,
+    )
     if as_json:
         echo(result.model_dump_json(indent=1))
     else:
-        _print(comparison_table(result))
-    if fail_on and comparing.any_worse(result):
+        _print(comparison_table(result) if details or tasks else comparison_summary(result))
+    if failures & result.failures():
         raise typer.Exit(1)
 
 

@@ -1,53 +1,101 @@
 """Two states of the leaderboards -> what became better or worse, tested item by item."""
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness import leaderboard, revisions
-from harness.contrast import Contrast, contrast, holm, unpairable
+from harness.contrast import Contrast, holm, tested
 from harness.errors import HarnessError
 from harness.kept import corpus_tests
-from harness.schema import CorpusTest, Entry, Strict, canonical_json
+from harness.pairing import Boards, Pair, Paired, Runs, each_seed, pair, question
+from harness.schema import CorpusTest, Entry, Strict
+from harness.summary import BASELINE, against, average, grouped
 
-Boards = Mapping[tuple[bool, str], Mapping[str, Entry]]
-"""(lab, task) -> place -> entry."""
+Corpus = Callable[[Entry, Entry], Mapping[str, CorpusTest]]
+FAILURES = ("worse", "missing", "refused")
+"""What `--fail-on` takes."""
 
 
 class Row(Strict):
-    """One entry in both states."""
+    """One question in both states, answered by a run or by the same seeds' runs."""
 
     task: str
     lab: bool
-    place: str
+    method: str
+    question: str
+    """The place in the leaderboard, without the seed where seeds are pooled."""
+    seeds: list[int | None]
+    """Those that both states have."""
     primary: str
     higher_is_better: bool
     metrics: dict[str, tuple[float | None, float | None]]
-    """All metrics of the task, before and after; absent ones are None."""
+    """All metrics of the task, before and after, averaged over seeds; absent ones are None."""
     contrast: Contrast | None
-    """None where the result is unchanged."""
+    """None where every item's score is as before."""
     verdict: Literal["better", "worse", "no evidence", "unchanged"]
+    changed: dict[str, int] = {}
+    """Fields that changed although the scores did not -> in how many entries."""
     corpus: dict[str, CorpusTest] = {}
-    """Paired tests of corpus metrics, where the outputs of both sides are on disk."""
+    """Paired tests of corpus metrics, where the outputs of both sides are on disk; outside Holm's
+    family."""
 
 
-class Refusal(Strict):
-    """An entry that was not compared, and why."""
+class Single(Strict):
+    """A question that one state has and the other has not."""
 
     task: str
     lab: bool
-    place: str
+    method: str
+    question: str
+    seeds: list[int | None]
+    primary: str
+    higher_is_better: bool
+    value: float | None
+    """The primary metric, averaged over seeds."""
+    contrast: Contrast | None
+    """Against the baseline of the same state; no part of Holm's family."""
+
+
+class Refusal(Strict):
+    """Entries that were not compared, and why."""
+
+    task: str
+    lab: bool
+    method: str
+    question: str
+    seeds: list[int | None]
     reason: str
 
 
 class Comparison(Strict):
-    """What changed from `a` to `b`; differences are b - a."""
+    """What changed from `a` to `b`; differences are b - a.
+
+    Holm's correction runs over the rows that have a contrast.
+    """
 
     a: str
     b: str
-    rows: list[Row]
-    refused: list[Refusal]
+    rows: list[Row] = []
+    refused: list[Refusal] = []
+    new: list[Single] = []
+    vanished: list[Single] = []
+
+    def failures(self) -> set[str]:
+        """Which of `FAILURES` came about.
+
+        Where nothing could be compared although there was something, that is `worse` too: a
+        changed card must not turn a check green.
+        """
+        nothing = not self.rows and bool(self.refused or self.vanished)
+        found = {
+            "worse": nothing or any(row.verdict == "worse" for row in self.rows),
+            "missing": bool(self.vanished),
+            "refused": bool(self.refused),
+        }
+        return {name for name, holds in found.items() if holds}
 
 
 def compare(
@@ -55,53 +103,76 @@ def compare(
     b: str | Path,
     leaderboards: Path = Path("leaderboards"),
     runs: Path = Path("runs"),
+    tasks: Collection[str] = (),
+    per_seed: bool = False,
 ) -> Comparison:
     """Compare two states, each a file, a folder of leaderboards or a git revision.
 
-    Entries pair by task and place, and only where task card, items, split, limit and the like are
-    equal; others are listed with the reason. Equal results are `unchanged` and not tested; Holm's
-    correction runs over all others. `leaderboards` is the folder that a revision is read in,
-    `runs` the one where outputs may lie.
+    Entries pair by task and by what was asked, those that differ in their seed alone together, and
+    only where task card, items, split, limit and the like are equal; others are listed with the
+    reason. Where every item's score is as before, the row is `unchanged` and not tested; Holm's
+    correction runs over all others.
+
+    Args:
+        leaderboards: the folder that a revision is read in.
+        runs: the folder where outputs may lie.
+        tasks: those to compare; none: all.
+        per_seed: compare every seed by itself.
     """
-    before, after = load(a, leaderboards), load(b, leaderboards)
-    result = compare_boards(before, after, str(a), str(b))
-    return result.model_copy(
-        update={"rows": [_tested(row, before, after, runs) for row in result.rows]}
+    sides = [_only(load(side, leaderboards), tasks) for side in (a, b)]
+    key = each_seed if per_seed else question
+    paired = pair(sides[0], sides[1], (str(a), str(b)), key)
+    return compared(
+        paired, sides[1], (str(a), str(b)), lambda old, new: corpus_tests(old, new, runs)
     )
-
-
-def _tested(row: Row, a: Boards, b: Boards, runs: Path) -> Row:
-    """A changed row with paired tests of its task's corpus metrics, where outputs are there."""
-    if row.contrast is None:
-        return row
-    old, new = a[row.lab, row.task][row.place], b[row.lab, row.task][row.place]
-    return row.model_copy(update={"corpus": corpus_tests(old, new, runs)})
 
 
 def compare_boards(a: Boards, b: Boards, name_a: str = "a", name_b: str = "b") -> Comparison:
-    """Compare leaderboards that are already read."""
-    rows: list[Row] = []
-    refused: list[Refusal] = []
-    for lab, task in sorted({*a, *b}):
-        old, new = a.get((lab, task), {}), b.get((lab, task), {})
-        for place in sorted({*old, *new}):
-            reason = _refusal(place, old, new, (name_a, name_b))
-            if reason is not None:
-                refused.append(Refusal(task=task, lab=lab, place=place, reason=reason))
-            else:
-                rows.append(_row(old[place], new[place]))
-    judged = iter(holm([row.contrast for row in rows if row.contrast]))
+    """Compare leaderboards that are already read, without outputs."""
+    return compared(pair(a, b, (name_a, name_b)), b, (name_a, name_b))
+
+
+def compared(
+    paired: Paired,
+    after: Boards,
+    names: tuple[str, str],
+    corpus: Corpus = lambda a, b: {},
+) -> Comparison:
+    """Test what was paired.
+
+    Args:
+        after: the second state, for the baselines of what is new.
+        corpus: gives tests of corpus metrics of two entries.
+    """
+    baselines = {where: grouped(board.values(), BASELINE) for where, board in after.items()}
+    pairs = [part for each in paired.pairs for part in _by_change(each)]
+    tests = [None if _equal(each) else tested(each.before, each.after) for each in pairs]
+    judged = iter(holm([each for each in tests if each is not None]))
+    rows = [
+        _row(each, None if test is None else next(judged), corpus)
+        for each, test in zip(pairs, tests, strict=True)
+    ]
     return Comparison(
-        a=name_a,
-        b=name_b,
-        rows=[_judged(row, next(judged)) if row.contrast else row for row in rows],
-        refused=refused,
+        a=names[0],
+        b=names[1],
+        rows=rows,
+        refused=[Refusal(**_named(each.runs), reason=each.reason) for each in paired.refused],
+        new=[
+            _single(runs, against(runs.entries, baselines[runs.lab, runs.task]))
+            for runs in paired.new
+        ],
+        vanished=[_single(runs, None) for runs in paired.vanished],
     )
 
 
-def any_worse(comparison: Comparison) -> bool:
-    """Whether an entry became worse, for `--fail-on worse`; refused ones do not count."""
-    return any(row.verdict == "worse" for row in comparison.rows)
+def folder(given: Path | None) -> Path:
+    """The folder of leaderboards: as given, or `leaderboards` here or in the nearest parent."""
+    if given is not None:
+        return given
+    here = Path.cwd()
+    found = (parent / "leaderboards" for parent in (here, *here.parents))
+    near = next((path for path in found if path.is_dir()), here / "leaderboards")
+    return Path(os.path.relpath(near))
 
 
 def load(source: str | Path, leaderboards: Path = Path("leaderboards")) -> Boards:
@@ -137,48 +208,74 @@ def _load_revision(spec: str, leaderboards: Path) -> Boards:
     return boards
 
 
-def _refusal(
-    place: str, old: Mapping[str, Entry], new: Mapping[str, Entry], names: tuple[str, str]
-) -> str | None:
-    if place in old and place in new:
-        if old[place].result() == new[place].result():
-            return None
-        return unpairable(old[place], new[place])
-    present, absent, side = (old, new, names[0]) if place in old else (new, old, names[1])
-    entry = present[place]
-    for other in absent.values():
-        if other.place not in present and _asked(other) == _asked(entry):
-            first, second = (entry, other) if place in old else (other, entry)
-            return f"only in {side}; {unpairable(first, second)}"
-    return f"only in {side}"
+def _only(boards: Boards, tasks: Collection[str]) -> Boards:
+    if not tasks:
+        return boards
+    return {where: board for where, board in boards.items() if where[1] in tasks}
 
 
-def _asked(entry: Entry) -> str:
-    """What a place names, but for split and limit."""
-    model = entry.model.name
-    return canonical_json([entry.method, model, entry.dataset, entry.overrides, entry.seed])
+def _by_change(pair: Pair) -> list[Pair]:
+    """The seeds whose scores changed, and those whose scores did not, which say nothing of it."""
+    if [entry.seed for entry in pair.before] != [entry.seed for entry in pair.after]:
+        return [pair]
+    both = list(zip(pair.before, pair.after, strict=True))
+    parts = (
+        [sides for sides in both if (sides[0].items == sides[1].items) == equal]
+        for equal in (False, True)
+    )
+    return [
+        pair._replace(before=[old for old, _ in part], after=[new for _, new in part])
+        for part in parts
+        if part
+    ]
 
 
-def _row(old: Entry, new: Entry) -> Row:
-    same = old.result() == new.result()
+def _equal(pair: Pair) -> bool:
+    """Whether every item's score is as before, in all runs."""
+    return [entry.items for entry in pair.before] == [entry.items for entry in pair.after]
+
+
+def _row(pair: Pair, contrast: Contrast | None, corpus: Corpus) -> Row:
+    before, after = pair.before, pair.after
+    names = dict.fromkeys(name for entry in (*before, *after) for name in entry.metrics)
     return Row(
-        task=old.task.name,
-        lab=old.lab,
-        place=old.place,
-        primary=old.primary,
-        higher_is_better=old.higher_is_better,
-        metrics={
-            name: (_value(old, name), _value(new, name))
-            for name in dict.fromkeys([*old.metrics, *new.metrics])
-        },
-        contrast=None if same else contrast([old], [new]),
-        verdict="unchanged" if same else "no evidence",
+        **_named(Runs(pair.task, pair.lab, pair.question, after)),
+        primary=after[0].primary,
+        higher_is_better=after[0].higher_is_better,
+        metrics={name: (average(before, name), average(after, name)) for name in names},
+        contrast=contrast,
+        verdict="unchanged" if contrast is None else contrast.verdict,
+        changed=_changed(before, after) if contrast is None else {},
+        corpus=dict(corpus(before[0], after[0])) if contrast and len(after) == 1 else {},
     )
 
 
-def _judged(row: Row, judged: Contrast) -> Row:
-    return row.model_copy(update={"contrast": judged, "verdict": judged.verdict})
+def _changed(before: Sequence[Entry], after: Sequence[Entry]) -> dict[str, int]:
+    """Fields of the results that differ -> in how many entries."""
+    found: Counter[str] = Counter()
+    for old, new in zip(before, after, strict=True):
+        first, second = old.result(), new.result()
+        found.update(name for name in second if first.get(name) != second[name])
+    return dict(found)
 
 
-def _value(entry: Entry, name: str) -> float | None:
-    return entry.metrics[name].value if name in entry.metrics else None
+def _single(runs: Runs, contrast: Contrast | None) -> Single:
+    first = runs.entries[0]
+    return Single(
+        **_named(runs),
+        primary=first.primary,
+        higher_is_better=first.higher_is_better,
+        value=average(runs.entries, first.primary),
+        contrast=contrast,
+    )
+
+
+def _named(runs: Runs) -> dict[str, Any]:
+    """What rows of all kinds begin with."""
+    return {
+        "task": runs.task,
+        "lab": runs.lab,
+        "method": runs.entries[0].method,
+        "question": runs.question,
+        "seeds": [entry.seed for entry in runs.entries],
+    }

@@ -1,12 +1,12 @@
 """Methods against a baseline over the same items: the differences a run ends with."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness import seeds, stats
+from harness import differences, stats
+from harness.differences import Difference, PairedTest, Sides, paired_test
 from harness.errors import HarnessError
 from harness.packing import Columns, unpack
 from harness.schema import Entry, Strict
@@ -29,19 +29,27 @@ class Contrast(Strict):
     p: float | None
     p_holm: float | None
     """Adjusted over everything that was compared together."""
-    test: Literal["mcnemar", "permutation", "seeds"]
+    test: Literal["mcnemar", "t", "seeds"]
     detectable: float | None
-    """Smallest true difference that this comparison finds with 80 % power, uncorrected."""
+    """Smallest true difference that this test finds with 80 % power, at the level that Holm leaves
+    to it."""
     n: int
     clusters: int
     seeds: tuple[int, int]
     """Runs on either side."""
     higher_is_better: bool
     verdict: Verdict
+    checkpoint: bool
+    """Whether the verdict is of one checkpoint: a side was trained, on a single seed."""
+    rough: bool
+    """Whether interval and p rest on too little, or on few items among many."""
 
 
-def unpairable(a: Entry, b: Entry) -> str | None:
-    """Why two entries cannot be compared item by item; None where they can."""
+def unpairable(a: Entry, b: Entry, apart: Collection[str] = ()) -> str | None:
+    """Why two entries cannot be compared item by item; None where they can.
+
+    Fields of the task in `apart` may differ.
+    """
     if a.lab != b.lab:
         return "one is a lab result, the other is not"
     names = {
@@ -51,7 +59,7 @@ def unpairable(a: Entry, b: Entry) -> str | None:
     }
     first, second = a.task.model_dump(), b.task.model_dump()
     for key in ("name", "version", "split", "source", "rule", "card", "judge", "fingerprint"):
-        if first.get(key) != second.get(key):
+        if key not in apart and first.get(key) != second.get(key):
             label = names.get(key, f"task {key}")
             return f"{label} differs: {first.get(key)} / {second.get(key)}"
     if a.limit != b.limit:
@@ -63,47 +71,28 @@ def unpairable(a: Entry, b: Entry) -> str | None:
     return None
 
 
-Found = stats.Difference | seeds.SeedsDifference | None
+class Tested(NamedTuple):
+    """A contrast on its own, and what Holm's correction needs of its test."""
+
+    alone: Contrast
+    paired: PairedTest | None
 
 
-class _Sides(NamedTuple):
-    """Two sides' shares of a metric over the same items, each [runs, items]."""
-
-    num_a: stats.Floats
-    den_a: stats.Floats
-    num_b: stats.Floats
-    den_b: stats.Floats
-    clusters: NDArray[np.int64]
-    matched: bool
-    """Whether row i of both sides is of the same base model and seed."""
-
-    @property
-    def single(self) -> bool:
-        return len(self.num_a) == len(self.num_b) == 1
-
-    def means(self) -> tuple[stats.Floats, stats.Floats, stats.Floats, stats.Floats]:
-        """The four averaged over runs, [items] each."""
-        num_a, den_a, num_b, den_b = (side.mean(axis=0) for side in self[:4])
-        return num_a, den_a, num_b, den_b
-
-    def difference(self) -> Found:
-        if self.single:
-            return stats.paired_difference(*self.means(), self.clusters)
-        return seeds.seeds_difference(*self[:4], self.clusters, matched=self.matched)
-
-
-def difference(baseline: Sequence[Entry], method: Sequence[Entry], metric: str) -> Found:
+def difference(
+    baseline: Sequence[Entry], method: Sequence[Entry], metric: str
+) -> Difference | None:
     """Paired difference, method minus baseline, of a metric that entries keep per item.
 
-    One run on each side: with a bootstrap interval over clusters; several: `harness.seeds`. None
-    where it is undefined. Raises `HarnessError` where entries cannot be paired or do not keep it.
+    None where it is undefined. Raises `HarnessError` where entries cannot be paired or do not keep
+    it. See `contrast` for its interval.
     """
-    return _sides(baseline, method, metric).difference()
+    found = paired_test(_sides(baseline, method, metric))
+    return found and found.difference
 
 
 def mean_difference(
     baselines: Sequence[Sequence[Entry]], methods: Sequence[Sequence[Entry]]
-) -> seeds.SeedsDifference | None:
+) -> Difference | None:
     """Paired difference of the mean of several tasks' primary metrics, every task counting alike.
 
     Args:
@@ -114,50 +103,49 @@ def mean_difference(
     """
     tasks = [_sides(a, b, a[0].primary) for a, b in zip(baselines, methods, strict=True)]
     matched = all(sides.matched for sides in tasks)
-    return seeds.mean_difference([seeds.Task(*sides[:5]) for sides in tasks], matched)
+    return differences.mean_difference([differences.Task(*sides[:5]) for sides in tasks], matched)
 
 
 def contrast(baseline: Sequence[Entry], method: Sequence[Entry]) -> Contrast:
     """Compare the runs of a method with those of a baseline over the same items.
 
-    One run on each side: exact McNemar test where items are independent 0 / 1 scores, else a
-    paired permutation over clusters, with a bootstrap interval. Several: averages over seeds, see
-    `harness.seeds`; sides with the same base models and seeds are paired by them. Raises
-    `HarnessError` where entries cannot be paired.
+    One run on each side, whose items are independent and 0 or 1: McNemar's score test with Tango's
+    interval; all else: a paired t test over clusters, and over seeds where a side has several, see
+    `harness.differences`. Sides with the same base models and seeds are paired by them. Runs of
+    several base models are averaged over each one's seeds: the models then count, not the runs.
+    Raises `HarnessError` where entries cannot be paired.
     """
+    return holm([tested(baseline, method)])[0]
+
+
+def tested(baseline: Sequence[Entry], method: Sequence[Entry]) -> Tested:
+    """The contrast of `contrast` before it is read together with others (`holm`)."""
     first = baseline[0]
     sides = _sides(baseline, method, first.primary)
-    means, result = sides.means(), sides.difference()
-    test: Literal["mcnemar", "permutation", "seeds"] = "seeds"
-    p: float | None = None
-    if not sides.single:
-        p = result.p if isinstance(result, seeds.SeedsDifference) else None
-    elif _independent_binary(first, means):
-        test, p = "mcnemar", stats.mcnemar_exact(means[0], means[2])
-    else:
-        test, p = "permutation", stats.paired_permutation(*means, sides.clusters)
-    return _judged(
-        Contrast(
-            baseline=stats.ratio(means[0], means[1]),
-            value=stats.ratio(means[2], means[3]),
-            difference=result.value if result else None,
-            low=result.low if result else None,
-            high=result.high if result else None,
-            p=p if result else None,
-            p_holm=None,
-            test=test,
-            detectable=stats.smallest_detectable(result.error) if result else None,
-            n=first.items.n,
-            clusters=len(np.unique(sides.clusters)),
-            seeds=(len(baseline), len(method)),
-            higher_is_better=first.higher_is_better,
-            verdict="no evidence",
-        ),
-        p if result else None,
+    means, paired = sides.means(), paired_test(sides)
+    found = paired and paired.difference
+    alone = Contrast(
+        baseline=stats.ratio(means[0], means[1]),
+        value=stats.ratio(means[2], means[3]),
+        difference=found.value if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        p=found.p if found else None,
+        p_holm=None,
+        test="seeds" if not sides.single else "mcnemar" if paired and paired.changed else "t",
+        detectable=None,
+        n=first.items.n,
+        clusters=len(np.unique(sides.clusters)),
+        seeds=(len(baseline), len(method)),
+        higher_is_better=first.higher_is_better,
+        verdict="no evidence",
+        checkpoint=any(_one_seed(side) for side in (baseline, method)),
+        rough=found.rough if found else True,
     )
+    return Tested(alone, paired)
 
 
-def _sides(baseline: Sequence[Entry], method: Sequence[Entry], metric: str) -> _Sides:
+def _sides(baseline: Sequence[Entry], method: Sequence[Entry], metric: str) -> Sides:
     if not baseline or not method:
         raise ValueError("both sides need an entry")
     first = baseline[0]
@@ -165,55 +153,78 @@ def _sides(baseline: Sequence[Entry], method: Sequence[Entry], metric: str) -> _
         reason = unpairable(first, entry)
         if reason is not None:
             raise HarnessError(f"'{first.place}' and '{entry.place}' cannot be compared: {reason}.")
-    columns_a, columns_b = _by_run(baseline, metric), _by_run(method, metric)
-    return _Sides(
-        _stack(columns_a, 0),
-        _stack(columns_a, 1),
-        _stack(columns_b, 0),
-        _stack(columns_b, 1),
-        columns_a[0].clusters,
-        _matched(baseline, method),
+    sides = [_rows(side, metric) for side in (baseline, method)]
+    (runs_a, rows_a), (runs_b, rows_b) = sides
+    return Sides(
+        num_a=np.stack([row.numerator for row in rows_a]),
+        den_a=np.stack([row.denominator for row in rows_a]),
+        num_b=np.stack([row.numerator for row in rows_b]),
+        den_b=np.stack([row.denominator for row in rows_b]),
+        clusters=rows_a[0].clusters,
+        matched=runs_a == runs_b and len(set(runs_a)) == len(runs_a),
     )
 
 
-def holm(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """Adjust contrasts that are read together (Holm) and give their verdicts again."""
-    adjusted = iter(stats.holm([each.p for each in contrasts if each.p is not None]))
-    return [_judged(each, None if each.p is None else next(adjusted)) for each in contrasts]
+def holm(together: Sequence[Tested]) -> list[Contrast]:
+    """Adjust contrasts that are read together (Holm) and give their verdicts.
+
+    The level that is left to a contrast is 5 % over the number of those that have no verdict, it
+    among them: what the smallest of their p values is compared with.
+    """
+    known = [each.alone.p for each in together if each.alone.p is not None]
+    adjusted = stats.holm(known)
+    left = sum(p >= ALPHA for p in adjusted)
+    values = iter(adjusted)
+    return [
+        _judged(each, None if each.alone.p is None else next(values), left) for each in together
+    ]
 
 
-def _judged(contrast: Contrast, p_holm: float | None) -> Contrast:
+def _judged(tested: Tested, p_holm: float | None, left: int) -> Contrast:
     verdict: Verdict = "no evidence"
-    if p_holm is not None and p_holm < ALPHA and contrast.difference:
+    contrast, found = tested.alone, p_holm is not None and p_holm < ALPHA
+    if found and contrast.difference:
         verdict = "better" if (contrast.difference > 0) == contrast.higher_is_better else "worse"
-    return contrast.model_copy(update={"p_holm": p_holm, "verdict": verdict})
-
-
-def _by_run(entries: Sequence[Entry], metric: str) -> list[Columns]:
-    return [unpack(entry.shares(metric)) for entry in sorted(entries, key=_run)]
-
-
-def _stack(columns: Sequence[Columns], index: int) -> stats.Floats:
-    return np.stack([column[index] for column in columns])
-
-
-def _independent_binary(entry: Entry, sides: Sequence[stats.Floats]) -> bool:
-    num_a, den_a, num_b, den_b = sides
-    return (
-        entry.items.clusters is None
-        and bool((den_a == 1).all() and (den_b == 1).all())
-        and bool(np.isin(num_a, (0, 1)).all() and np.isin(num_b, (0, 1)).all())
+    alpha = ALPHA / (left + 1 if found else max(1, left))
+    detectable = tested.paired.detectable(alpha) if tested.paired else None
+    return contrast.model_copy(
+        update={"p_holm": p_holm, "verdict": verdict, "detectable": detectable}
     )
+
+
+def _rows(
+    entries: Sequence[Entry], metric: str
+) -> tuple[list[tuple[str, int | None]], list[Columns]]:
+    """What a side's rows are of, and their shares: runs, or base models where it has several.
+
+    A base model's row is the average over its seeds.
+    """
+    runs = [(_run(entry), unpack(entry.shares(metric))) for entry in sorted(entries, key=_run)]
+    bases: dict[str, list[Columns]] = {}
+    for (model, _), columns in runs:
+        bases.setdefault(model, []).append(columns)
+    if len(bases) == 1:
+        return [run for run, _ in runs], [columns for _, columns in runs]
+    averages = [
+        Columns(
+            np.mean([each.numerator for each in some], axis=0),
+            np.mean([each.denominator for each in some], axis=0),
+            some[0].clusters,
+        )
+        for some in bases.values()
+    ]
+    return [(model, None) for model in bases], averages
+
+
+def _one_seed(entries: Sequence[Entry]) -> bool:
+    """Whether training took part in a side, on a single seed."""
+    trained = {entry.seed for entry in entries if entry.cost.trainable_parameters}
+    return len(trained) == 1
 
 
 def _run(entry: Entry) -> tuple[str, int]:
     """Which training run an entry is of: its base model and seed."""
     return entry.model.name, -1 if entry.seed is None else entry.seed
-
-
-def _matched(baseline: Sequence[Entry], method: Sequence[Entry]) -> bool:
-    runs = [_run(entry) for entry in method]
-    return len(set(runs)) == len(runs) and sorted(map(_run, baseline)) == sorted(runs)
 
 
 def _limit(limit: int | None) -> str:

@@ -14,3 +14,8 @@ def pairs(option: str, given: Iterable[str]) -> dict[str, str]:
             raise HarnessError(f"{option} takes NAME=VALUE, not '{text}'.")
         found[key.strip()] = value
     return found
+
+
+def by_comma(given: str | None) -> list[str]:
+    """What the command line says by comma."""
+    return [name.strip() for name in (given or "").split(",") if name.strip()]

@@ -77,10 +77,10 @@ class Plugin:
         if spec is None or spec.origin is None:
             return f"broken: no module '{self.module}'"
         origin = Path(spec.origin)
-        card = origin.parent / "cards" / f"{self.attribute}.yaml"
+        card = _card(origin, self.attribute)
         try:
             if origin.name == "__init__.py" and card.exists():
-                return _card_summary(card)
+                return _card_line(card, "summary")
             tree = ast.parse(origin.read_text(encoding="utf-8"))
         except (OSError, SyntaxError, ValueError) as error:
             return f"broken: {origin}: {_one_line(error)}"
@@ -204,11 +204,28 @@ def _find(module: str) -> ModuleSpec | None:
     return spec
 
 
-def _card_summary(card: Path) -> str:
-    """The `summary:` line of a card; cards are flat enough to be listed without a YAML parser."""
+def family(task: str) -> str:
+    """The family of a registered task, read from its card; empty where there is none to be read."""
+    try:
+        plugin = find("tasks", task)
+        spec = _find(plugin.module)
+        return (
+            _card_line(_card(Path(spec.origin or ""), plugin.attribute), "family") if spec else ""
+        )
+    except (HarnessError, OSError, UnicodeDecodeError):
+        return ""
+
+
+def _card(origin: Path, name: str) -> Path:
+    """Where the card of a task lies that a module gives by a name."""
+    return origin.parent / "cards" / f"{name}.yaml"
+
+
+def _card_line(card: Path, key: str) -> str:
+    """A line of a card; cards are flat enough to be listed without a YAML parser."""
     for line in card.read_text(encoding="utf-8").splitlines():
-        if line.startswith("summary:"):
-            return line.removeprefix("summary:").strip().strip("\"'")
+        if line.startswith(f"{key}:"):
+            return line.removeprefix(f"{key}:").strip().strip("\"'")
     return ""
 
 

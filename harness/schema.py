@@ -245,22 +245,25 @@ class Entry(Strict):
     @property
     def place(self) -> str:
         """Where the entry stands in its leaderboard: what was asked, not what came out."""
-        parts = [self.method, self.model.name]
+        return " ".join(self.asked().values())
+
+    def asked(self) -> dict[str, str]:
+        """The parts of the place by what they say: `method`, `model`, `dataset`, `source`,
+        `setting NAME`, `option NAME` (engines and judges too), `split`, `limit`, `seed`."""
+        parts = {"method": self.method, "model": self.model.name}
         if self.dataset is not None:
-            parts.append(self.dataset)
+            parts["dataset"] = self.dataset
         if not self.lab:
-            parts.append(f"on {self.task.source}")
+            parts["source"] = f"on {self.task.source}"
         judge = {f"judge.{key}": value for key, value in self.task.judge.items() if value}
         task = {**self.task.options, **self.task.engines, **judge}
-        changed = [*sorted(self.overrides.items()), *sorted(task.items())]
-        parts += [f"{key}={canonical_json(value)}" for key, value in changed]
-        if self.task.split != "test":
-            parts.append(f"split={self.task.split}")
-        if self.limit is not None:
-            parts.append(f"limit={self.limit}")
-        if self.seed is not None:
-            parts.append(f"seed={self.seed}")
-        return " ".join(parts)
+        for kind, settings in (("setting", self.overrides), ("option", task)):
+            for key, value in sorted(settings.items()):
+                parts[f"{kind} {key}"] = f"{key}={canonical_json(value)}"
+        last = {"split": self.task.split, "limit": self.limit, "seed": self.seed}
+        known = {"split": "test", "limit": None, "seed": None}
+        parts |= {key: f"{key}={value}" for key, value in last.items() if value != known[key]}
+        return parts
 
     def shares(self, metric: str) -> Packed:
         """Per-item shares of the primary metric or of one in `paired`."""

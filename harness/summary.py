@@ -1,14 +1,17 @@
 """How a run ends: its entries by task and method, each group against the baseline's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from harness import stats
-from harness.contrast import Contrast, contrast, difference, holm, unpairable
+from harness.contrast import Contrast, Tested, difference, holm, tested, unpairable
 from harness.packing import Columns, unpack
 from harness.schema import Cost, Entry, Strict, canonical_json
+
+BASELINE = "base"
+"""The method that others are compared with: the model as it is."""
 
 
 class Group(Strict):
@@ -56,29 +59,28 @@ class Summary(Strict):
     tasks: list[TaskSummary]
 
 
-def summarize(entries: Sequence[Entry], baseline: str = "base") -> Summary:
+def summarize(entries: Sequence[Entry], baseline: str = BASELINE) -> Summary:
     """Group entries by task, model and method, and compare each group with the baseline's.
 
     The baseline of a group has the same model; where there are several, the same data set and
     overrides as well. Holm's correction runs over all groups of all tasks.
     """
-    tasks: dict[tuple[bool, str], dict[str, list[Entry]]] = {}
+    by_task: dict[tuple[bool, str], list[Entry]] = {}
     for entry in entries:
-        identity = [entry.method, entry.model.name, entry.dataset, entry.overrides, entry.limit]
-        key = canonical_json([*identity, entry.task.split])
-        tasks.setdefault((entry.lab, entry.task.name), {}).setdefault(key, []).append(entry)
-    found: dict[tuple[bool, str], list[Group]] = {
-        task: [_group(group, list(groups.values()), baseline) for group in groups.values()]
+        by_task.setdefault((entry.lab, entry.task.name), []).append(entry)
+    tasks = {task: grouped(some) for task, some in by_task.items()}
+    found = {
+        task: [_group(group, groups, baseline) for group in groups]
         for task, groups in tasks.items()
     }
-    tested = [each.contrast for groups in found.values() for each in groups if each.contrast]
-    adjusted = iter(holm(tested))
+    every = [each for groups in found.values() for _, each in groups if each]
+    adjusted = iter(holm(every))
     summaries = []
     for (lab, name), groups in found.items():
-        some = next(iter(tasks[lab, name].values()))[0]
+        some = tasks[lab, name][0][0]
         judged = [
-            each.model_copy(update={"contrast": next(adjusted)}) if each.contrast else each
-            for each in groups
+            group.model_copy(update={"contrast": next(adjusted)}) if each else group
+            for group, each in groups
         ]
         judged.sort(key=lambda each: each.method != baseline)
         summaries.append(
@@ -95,16 +97,41 @@ def summarize(entries: Sequence[Entry], baseline: str = "base") -> Summary:
     return Summary(baseline=baseline, tasks=summaries)
 
 
-def _group(entries: list[Entry], others: list[list[Entry]], baseline: str) -> Group:
+def grouped(entries: Iterable[Entry], method: str | None = None) -> list[list[Entry]]:
+    """The entries of a task, those that differ in their seed alone together; of one method."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if method in (None, entry.method):
+            identity = [entry.method, entry.model.name, entry.dataset, entry.overrides, entry.limit]
+            found.setdefault(canonical_json([*identity, entry.task.split]), []).append(entry)
+    return list(found.values())
+
+
+def against(entries: Sequence[Entry], baselines: list[list[Entry]]) -> Contrast | None:
+    """One group's contrast with its baseline, alone; None where it has none or is one."""
+    first = entries[0]
+    reference = None if first.method == BASELINE else _reference(first, baselines, BASELINE)
+    if reference is None or any(unpairable(reference[0], each) for each in [*reference, *entries]):
+        return None
+    return holm([tested(reference, entries)])[0]
+
+
+def average(entries: Sequence[Entry], metric: str) -> float | None:
+    """A metric averaged over runs; None where none has a value."""
+    known = [entry.metrics[metric].value for entry in entries if metric in entry.metrics]
+    values = [value for value in known if value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _group(
+    entries: list[Entry], others: list[list[Entry]], baseline: str
+) -> tuple[Group, Tested | None]:
+    """A group without its verdict, and its test against the baseline."""
     first = entries[0]
     single = first.metrics.get(first.primary) if len(entries) == 1 else None
     apart = next(filter(None, (unpairable(first, entry) for entry in entries)), None)
     columns = [unpack(entry.items) for entry in entries] if apart is None else []
-    values: dict[str, list[float]] = {name: [] for name in first.metrics}
-    for entry in entries:
-        for name, metric in entry.metrics.items():
-            if metric.value is not None:
-                values.setdefault(name, []).append(metric.value)
+    names = dict.fromkeys(name for entry in entries for name in entry.metrics)
     categories = {
         name: [entry.categories[name][entry.primary].value for entry in entries]
         for name in first.categories
@@ -116,10 +143,10 @@ def _group(entries: list[Entry], others: list[list[Entry]], baseline: str) -> Gr
         note = f"no result of {baseline} to compare with" if reference is None else None
         reasons = [unpairable(first, entry) for entry in reference or []]
         note = note or next(filter(None, reasons), None)
-        result = contrast(reference, entries) if reference and note is None else None
+        result = tested(reference, entries) if reference and note is None else None
     else:
         reference = None
-    return Group(
+    group = Group(
         method=first.method,
         model=first.model.name,
         dataset=first.dataset,
@@ -128,16 +155,16 @@ def _group(entries: list[Entry], others: list[list[Entry]], baseline: str) -> Gr
         value=_mean(columns),
         low=single.low if single else None,
         high=single.high if single else None,
-        metrics={name: sum(some) / len(some) if some else None for name, some in values.items()},
+        metrics={name: average(entries, name) for name in names},
         categories={
             name: None if None in some else sum(filter(None, some)) / len(some)
             for name, some in categories.items()
         },
         cost=first.cost,
-        contrast=result,
         paired=_paired(reference, entries) if reference and result else {},
         note=note,
     )
+    return group, result
 
 
 def _paired(
@@ -154,6 +181,7 @@ def _reference(entry: Entry, groups: list[list[Entry]], baseline: str) -> list[E
     fits = [g for g in groups if g[0].method == baseline and g[0].model.name == entry.model.name]
     same = [g for g in fits if (g[0].limit, g[0].task.split) == (entry.limit, entry.task.split)]
     fits = same or fits
+    fits = [g for g in fits if unpairable(g[0], entry) is None] or fits
     for key in ("dataset", "overrides"):
         nearer = [g for g in fits if getattr(g[0], key) == getattr(entry, key)]
         fits = nearer or fits

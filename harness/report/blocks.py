@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 STYLES = {"better": "green", "worse": "bold red", "no evidence": "dim", "unchanged": "dim"}
+CHECKPOINT = "this checkpoint: "
+ROUGH = " (rough)"
+"""What stands around a verdict; its colour is the verdict's."""
 GAP = "  "
 INDENT = "    "
 
@@ -64,7 +67,7 @@ def _plain(block: Block) -> Block:
 def _render(block: Block, width: int, ascii_only: bool) -> Iterable[Text]:
     from rich.cells import cell_len
 
-    block = _plain(block)
+    block = _narrowed(_plain(block), width)
     rows = [block.header, *(line.cells for line in block.lines)] if block.header else []
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     rest = sum(widths[1:]) + len(GAP) * len(widths[1:])
@@ -86,12 +89,32 @@ def _render(block: Block, width: int, ascii_only: bool) -> Iterable[Text]:
         yield from _wrapped(note, "", width, ascii_only, "dim italic")
 
 
+def _narrowed(block: Block, width: int) -> Block:
+    """The block with last columns as details of their lines, until the others fit."""
+    from rich.cells import cell_len
+
+    while len(block.header) > 2:
+        rows = [block.header, *(line.cells for line in block.lines)]
+        rest = (max(len(GAP) + cell_len(row[i]) for row in rows) for i in range(1, len(rows[0])))
+        if len(INDENT) + sum(rest) <= width:
+            break
+        name = block.header[-1]
+        lines = [
+            Line(
+                line.cells[:-1], [f"{name}: {line.cells[-1]}"] * bool(line.cells[-1]) + line.details
+            )
+            for line in block.lines
+        ]
+        block = Block(block.title, block.header[:-1], lines, block.notes)
+    return block
+
+
 def _cells(cells: Sequence[str], widths: Sequence[int], style: str) -> Text:
     from rich.text import Text
 
     line = Text(style=style, no_wrap=True, overflow="ellipsis")
     for position, (cell, size) in enumerate(zip(cells, widths, strict=True)):
-        text = Text(cell, style=STYLES.get(cell, ""))
+        text = Text(cell, style=STYLES.get(cell.removeprefix(CHECKPOINT).removesuffix(ROUGH), ""))
         text.pad_right(max(0, size - text.cell_len))
         line.append(GAP if position else "").append_text(text)
     line.rstrip()

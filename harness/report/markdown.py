@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from harness import contrast
+from harness.differences import Difference
 from harness.schema import Entry
 from harness.shown import shown
 
@@ -37,7 +38,7 @@ def mean_difference(
     return _percent(contrast.mean_difference(baselines, methods))
 
 
-def _percent(found: contrast.Found) -> str:
+def _percent(found: Difference | None) -> str:
     if found is None or found.low is None or found.high is None:
         return "0"
     mark = "" if found.low <= 0 <= found.high else "**"

@@ -14,13 +14,13 @@ import typer
 
 import harness
 from harness.configs import flat, run_config
+from harness.differences import paired_difference
 from harness.errors import HarnessError
 from harness.kept import outputs_path, read_outputs
 from harness.leaderboard import load_all
 from harness.pipeline import run_folder
 from harness.report.markdown import difference, head, mean, row
 from harness.schema import Entry
-from harness.seeds import seeds_difference
 from harness.shown import echo
 from harness.sources import BRANCHES
 from harness.store import link
@@ -171,7 +171,7 @@ def repeats(
     sides = {name: _shares(groups[name], metric, runs) for name in METHODS}
     for ours, other in (("ct", "ce"), ("ctsd", "ce"), ("ctsd", "ct")):
         (num_a, den_a, branches), (num_b, den_b, _) = sides[other], sides[ours]
-        found = seeds_difference(num_a, den_a, num_b, den_b, branches, matched=True)
+        found = paired_difference(num_a, den_a, num_b, den_b, branches, matched=True)
         if found is None or found.low is None or found.high is None:
             raise HarnessError(f"'{metric}' is undefined for {other} or {ours}.")
         low, high = 100 * found.low, 100 * found.high

@@ -57,7 +57,7 @@ MISTAKES = {
     "build lab/scene-vlm": "no model 'lab/scene-vlm'. Did you mean 'lab/scenes-vlm'?",
     "compare one": "Missing argument 'after'",
     "compare one two": "one",
-    "compare . . --fail-on better": "--fail-on takes 'worse'",
+    "compare . . --fail-on better": "--fail-on takes worse, missing, refused",
     "run": "'method' is missing: give --method",
     "run --method dpo": "'tasks' is missing: give --tasks",
     "run --method dpoo --tasks pope": "no method 'dpoo'. Did you mean 'dpo'?",

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("harness", "methods", "tasks")
-GROUND = ("shown", "schema", "errors", "stats", "files", "reading")
+GROUND = ("shown", "schema", "errors", "proportions", "stats", "files", "reading")
 IMPURE = {"io", "os", "pathlib", "shutil", "subprocess", "tempfile", "transformers", "socket"}
 
 

@@ -19,7 +19,8 @@ from harness.errors import HarnessError
 from harness.kept import corpus_tests, outputs_path, write_outputs
 from harness.leaderboard import Board
 from harness.outputs import score_outputs
-from harness.report.terminal import comparison_table, render
+from harness.report.comparison import comparison_table
+from harness.report.terminal import render
 from harness.schema import Metric
 from harness.store import Store
 
@@ -90,7 +91,7 @@ def tested(both, tmp_path_factory):
 def test_compare_tests_corpus_metrics_where_both_outputs_are_there(tested):
     import sacrebleu
 
-    rows = {row.place.split()[1]: row for row in tested.rows}
+    rows = {row.question.split()[1]: row for row in tested.rows}
     assert rows["same"].verdict == "unchanged" and rows["same"].corpus == {}
     found = rows["system"].corpus
     assert set(found) == {"bleu", "chrf", "chrf++", "ter"}

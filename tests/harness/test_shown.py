@@ -23,7 +23,8 @@ from harness.compare import compare_boards
 from harness.errors import HarnessError, PluginError
 from harness.outputs import score_outputs
 from harness.report import markdown, progress
-from harness.report.terminal import comparison_table, render, run_table
+from harness.report.comparison import comparison_table
+from harness.report.terminal import render, run_table
 from harness.run_config import RunConfig
 from harness.schema import Entry, Metric
 from harness.shown import echo, shown, shown_lines

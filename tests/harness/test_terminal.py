@@ -7,7 +7,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from harness.compare import Comparison, compare_boards
-from harness.report.terminal import comparison_table, render, run_table
+from harness.report.comparison import comparison_table
+from harness.report.terminal import render, run_table
 from harness.schema import Entry
 
 BASE = [0, 1] * 60
@@ -114,7 +115,7 @@ def test_comparison_lists_what_was_refused() -> None:
     assert "Not compared: 1" in text
     assert "task card differs: c0 / c1" in text
     empty = render(comparison_table(Comparison(a="x", b="y", rows=[], refused=[])))
-    assert "Nothing to compare" in empty
+    assert "nothing to compare" in empty
 
 
 def test_output_without_unicode_has_no_arrows() -> None:

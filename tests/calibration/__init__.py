@@ -1,0 +1,1 @@
+"""Simulations of every interval and test: `python -m tests.calibration [--repetitions N]`."""
