@@ -211,12 +211,16 @@ app.add_typer(engine_commands, name="engines")
 
 @app.command()
 def compare(
-    before: Annotated[str, typer.Argument(help="File, folder or git revision.")],
-    after: Annotated[str, typer.Argument(help="File, folder or git revision.")],
+    before: Annotated[str, typer.Argument(help="File, folder, git revision; value of --across.")],
+    after: Annotated[str, typer.Argument(help="The same, to be compared with it.")],
     details: Annotated[
         bool, typer.Option("--details", help="Every result, not a summary.")
     ] = False,
     tasks: Annotated[str | None, typer.Option(help="These alone, by comma, in detail.")] = None,
+    across: Annotated[
+        str | None,
+        typer.Option(help="Compare two models, methods, seeds, judges, or values of a setting."),
+    ] = None,
     per_seed: Annotated[bool, typer.Option("--per-seed", help="Seeds one by one.")] = False,
     fail_on: Annotated[
         str | None, typer.Option(help="worse, missing, refused, by comma: exit 1 if any is.")
@@ -229,7 +233,7 @@ def compare(
         "runs"
     ),
 ) -> None:
-    """Compare two states of leaderboards, paired item by item."""
+    """Compare two states of leaderboards, or two of anything in them, paired item by item."""
     from harness import compare as comparing
     from harness.report.comparison import comparison_summary, comparison_table
 
@@ -244,6 +248,7 @@ def compare(
         runs=runs,
         tasks=by_comma(tasks),
         per_seed=per_seed,
+        across=across,
     )
     if as_json:
         echo(result.model_dump_json(indent=1))

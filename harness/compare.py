@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness import leaderboard, revisions
-from harness.contrast import Contrast, holm, tested
+from harness.across import two
+from harness.contrast import Contrast, holm, uncorrected
 from harness.errors import HarnessError
 from harness.kept import corpus_tests
-from harness.pairing import Boards, Pair, Paired, Runs, each_seed, pair, question
+from harness.pairing import Boards, Key, Pair, Paired, Runs, each_seed, pair, question
 from harness.schema import CorpusTest, Entry, Strict
 from harness.summary import BASELINE, against, average, grouped
 
@@ -78,6 +79,8 @@ class Comparison(Strict):
 
     a: str
     b: str
+    across: str | None = None
+    """What the sides differ in, where they are not two states."""
     rows: list[Row] = []
     refused: list[Refusal] = []
     new: list[Single] = []
@@ -105,6 +108,7 @@ def compare(
     runs: Path = Path("runs"),
     tasks: Collection[str] = (),
     per_seed: bool = False,
+    across: str | None = None,
 ) -> Comparison:
     """Compare two states, each a file, a folder of leaderboards or a git revision.
 
@@ -118,13 +122,20 @@ def compare(
         runs: the folder where outputs may lie.
         tasks: those to compare; none: all.
         per_seed: compare every seed by itself.
+        across: compare two models, methods, seeds, judges, or values of a setting or option, on
+            the same items: `a` and `b` are values that the leaderboards know, or two states.
     """
-    sides = [_only(load(side, leaderboards), tasks) for side in (a, b)]
-    key = each_seed if per_seed else question
-    paired = pair(sides[0], sides[1], (str(a), str(b)), key)
-    return compared(
-        paired, sides[1], (str(a), str(b)), lambda old, new: corpus_tests(old, new, runs)
-    )
+    names = str(a), str(b)
+    key: Key = each_seed if per_seed else question
+    apart = frozenset[str]()
+    if across is None:
+        before, after = (load(side, leaderboards) for side in (a, b))
+    else:
+        before, after, key, apart = two(across, names, leaderboards, load)
+    before, after = (_only(side, tasks) for side in (before, after))
+    paired = pair(before, after, names, key, apart)
+    found = compared(paired, after, names, lambda old, new: corpus_tests(old, new, runs), apart)
+    return found.model_copy(update={"across": across})
 
 
 def compare_boards(a: Boards, b: Boards, name_a: str = "a", name_b: str = "b") -> Comparison:
@@ -137,16 +148,20 @@ def compared(
     after: Boards,
     names: tuple[str, str],
     corpus: Corpus = lambda a, b: {},
+    apart: Collection[str] = (),
 ) -> Comparison:
     """Test what was paired.
 
     Args:
+        apart: fields of the task in which pairs may differ.
         after: the second state, for the baselines of what is new.
         corpus: gives tests of corpus metrics of two entries.
     """
     baselines = {where: grouped(board.values(), BASELINE) for where, board in after.items()}
     pairs = [part for each in paired.pairs for part in _by_change(each)]
-    tests = [None if _equal(each) else tested(each.before, each.after) for each in pairs]
+    tests = [
+        None if _equal(each) else uncorrected(each.before, each.after, apart) for each in pairs
+    ]
     judged = iter(holm([each for each in tests if each is not None]))
     rows = [
         _row(each, None if test is None else next(judged), corpus)
@@ -231,8 +246,9 @@ def _by_change(pair: Pair) -> list[Pair]:
 
 
 def _equal(pair: Pair) -> bool:
-    """Whether every item's score is as before, in all runs."""
-    return [entry.items for entry in pair.before] == [entry.items for entry in pair.after]
+    """Whether every item's score is as before, in all runs; or the same in every run there is."""
+    before, after = ([entry.items for entry in side] for side in (pair.before, pair.after))
+    return before == after or all(each == before[0] for each in before + after)
 
 
 def _row(pair: Pair, contrast: Contrast | None, corpus: Corpus) -> Row:
@@ -253,7 +269,7 @@ def _row(pair: Pair, contrast: Contrast | None, corpus: Corpus) -> Row:
 def _changed(before: Sequence[Entry], after: Sequence[Entry]) -> dict[str, int]:
     """Fields of the results that differ -> in how many entries."""
     found: Counter[str] = Counter()
-    for old, new in zip(before, after, strict=True):
+    for old, new in zip(before, after, strict=False):
         first, second = old.result(), new.result()
         found.update(name for name in second if first.get(name) != second[name])
     return dict(found)

@@ -71,7 +71,7 @@ def unpairable(a: Entry, b: Entry, apart: Collection[str] = ()) -> str | None:
     return None
 
 
-class Tested(NamedTuple):
+class Uncorrected(NamedTuple):
     """A contrast on its own, and what Holm's correction needs of its test."""
 
     alone: Contrast
@@ -115,13 +115,18 @@ def contrast(baseline: Sequence[Entry], method: Sequence[Entry]) -> Contrast:
     several base models are averaged over each one's seeds: the models then count, not the runs.
     Raises `HarnessError` where entries cannot be paired.
     """
-    return holm([tested(baseline, method)])[0]
+    return holm([uncorrected(baseline, method)])[0]
 
 
-def tested(baseline: Sequence[Entry], method: Sequence[Entry]) -> Tested:
-    """The contrast of `contrast` before it is read together with others (`holm`)."""
+def uncorrected(
+    baseline: Sequence[Entry], method: Sequence[Entry], apart: Collection[str] = ()
+) -> Uncorrected:
+    """The contrast of `contrast` before it is read together with others (`holm`).
+
+    Fields of the task in `apart` may differ.
+    """
     first = baseline[0]
-    sides = _sides(baseline, method, first.primary)
+    sides = _sides(baseline, method, first.primary, apart)
     means, paired = sides.means(), paired_test(sides)
     found = paired and paired.difference
     alone = Contrast(
@@ -142,15 +147,17 @@ def tested(baseline: Sequence[Entry], method: Sequence[Entry]) -> Tested:
         checkpoint=any(_one_seed(side) for side in (baseline, method)),
         rough=found.rough if found else True,
     )
-    return Tested(alone, paired)
+    return Uncorrected(alone, paired)
 
 
-def _sides(baseline: Sequence[Entry], method: Sequence[Entry], metric: str) -> Sides:
+def _sides(
+    baseline: Sequence[Entry], method: Sequence[Entry], metric: str, apart: Collection[str] = ()
+) -> Sides:
     if not baseline or not method:
         raise ValueError("both sides need an entry")
     first = baseline[0]
     for entry in [*baseline, *method]:
-        reason = unpairable(first, entry)
+        reason = unpairable(first, entry, apart)
         if reason is not None:
             raise HarnessError(f"'{first.place}' and '{entry.place}' cannot be compared: {reason}.")
     sides = [_rows(side, metric) for side in (baseline, method)]
@@ -165,7 +172,7 @@ def _sides(baseline: Sequence[Entry], method: Sequence[Entry], metric: str) -> S
     )
 
 
-def holm(together: Sequence[Tested]) -> list[Contrast]:
+def holm(together: Sequence[Uncorrected]) -> list[Contrast]:
     """Adjust contrasts that are read together (Holm) and give their verdicts.
 
     The level that is left to a contrast is 5 % over the number of those that have no verdict, it
@@ -180,7 +187,7 @@ def holm(together: Sequence[Tested]) -> list[Contrast]:
     ]
 
 
-def _judged(tested: Tested, p_holm: float | None, left: int) -> Contrast:
+def _judged(tested: Uncorrected, p_holm: float | None, left: int) -> Contrast:
     verdict: Verdict = "no evidence"
     contrast, found = tested.alone, p_holm is not None and p_holm < ALPHA
     if found and contrast.difference:

@@ -38,7 +38,7 @@ class DamagedError(DataError):
 def seal(folder: Path) -> None:
     """Write the seal of a finished folder over all its files but hidden and unfinished ones."""
     try:
-        files = {name: hash_file(path) for name, path in sorted(_files(folder).items())}
+        files = {name: hash_file(path) for name, path in _files(folder).items()}
     except HarnessError as error:
         raise HarnessError(f"{error} Was it removed? The same command makes it again.") from None
     write_atomic(folder / SEAL, _text(folder, files))
@@ -66,7 +66,7 @@ def damage(folder: Path) -> str | None:
             return f"{SEAL} is not as it was written"
     except OSError as error:
         return f"{SEAL}: {error.strerror or error}"
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return f"{SEAL} is not as it was written"
     here = _files(folder)
     for name in sorted(files.keys() | here.keys()):
@@ -84,6 +84,7 @@ def damage(folder: Path) -> str | None:
 
 def _text(folder: Path, files: Mapping[str, str]) -> str:
     """What a seal says, with a hash of itself; it holds for the folder of this name alone."""
+    files = dict(sorted(files.items()))
     record = {"files": files, "hash": digest([folder.name, files])}
     return json.dumps(record, indent=1) + "\n"
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from harness import stats
-from harness.contrast import Contrast, Tested, difference, holm, tested, unpairable
+from harness.contrast import Contrast, Uncorrected, difference, holm, uncorrected, unpairable
 from harness.packing import Columns, unpack
 from harness.schema import Cost, Entry, Strict, canonical_json
 
@@ -113,7 +113,7 @@ def against(entries: Sequence[Entry], baselines: list[list[Entry]]) -> Contrast 
     reference = None if first.method == BASELINE else _reference(first, baselines, BASELINE)
     if reference is None or any(unpairable(reference[0], each) for each in [*reference, *entries]):
         return None
-    return holm([tested(reference, entries)])[0]
+    return holm([uncorrected(reference, entries)])[0]
 
 
 def average(entries: Sequence[Entry], metric: str) -> float | None:
@@ -125,7 +125,7 @@ def average(entries: Sequence[Entry], metric: str) -> float | None:
 
 def _group(
     entries: list[Entry], others: list[list[Entry]], baseline: str
-) -> tuple[Group, Tested | None]:
+) -> tuple[Group, Uncorrected | None]:
     """A group without its verdict, and its test against the baseline."""
     first = entries[0]
     single = first.metrics.get(first.primary) if len(entries) == 1 else None
@@ -143,7 +143,7 @@ def _group(
         note = f"no result of {baseline} to compare with" if reference is None else None
         reasons = [unpairable(first, entry) for entry in reference or []]
         note = note or next(filter(None, reasons), None)
-        result = tested(reference, entries) if reference and note is None else None
+        result = uncorrected(reference, entries) if reference and note is None else None
     else:
         reference = None
     group = Group(

@@ -25,7 +25,7 @@ from harness.report.cells import (
 )
 
 OUTCOMES = ("worse", "better", "no evidence", "unchanged", "new", "vanished", "not compared")
-GROUPS, CHANGES, NEW, REASONS = 10, 5, 3, 3
+GROUPS, CHANGES, NEW, REASONS = 8, 4, 2, 3
 """Most lines of each kind in a summary: it fits one screen."""
 FAMILY = "all whose scores changed"
 Entry = Row | Single | Refusal
@@ -43,7 +43,7 @@ def comparison_summary(result: Comparison) -> Tables:
         blocks.append(Block("", ["", "before", "after", *TESTED], lines[:CHANGES], notes))
     if result.new:
         notes = _more(len(result.new) - NEW)
-        blocks.append(_new(result.new[:NEW], f"New: {len(result.new)}", notes))
+        blocks.append(_new(result, result.new[:NEW], notes))
     notes = _reasons(result.refused) + _elsewhere(result.rows)
     return Tables([*blocks, Block("", [], [], notes + _notes(result, verdicts))])
 
@@ -63,13 +63,19 @@ def comparison_table(result: Comparison) -> Tables:
             block.notes.append(f"unchanged: {len(rows) - len(changed)}")
         blocks.append(block)
     if result.new:
-        blocks.append(_new(result.new, f"New: {len(result.new)}", []))
+        blocks.append(_new(result, result.new, []))
     if result.vanished:
         lines = [
             Line([_name(each)], [join([f"{each.primary} {number(each.value)}"])])
             for each in result.vanished
         ]
-        blocks.append(Block(f"Vanished, only in {result.a}: {len(lines)}", [], lines))
+        blocks.append(
+            Block(
+                f"{'Only' if result.across else 'Vanished, only'} in {result.a}: {len(lines)}",
+                [],
+                lines,
+            )
+        )
     if result.refused:
         lines = [Line([_name(each)], [each.reason]) for each in result.refused]
         blocks.append(Block(f"Not compared: {len(lines)}", [], lines))
@@ -79,6 +85,9 @@ def comparison_table(result: Comparison) -> Tables:
 
 def _counts(result: Comparison) -> Block:
     """A line for each family and method, the worst first."""
+    heading = f"{result.a} -> {result.b}"
+    if result.across:
+        heading = f"{result.across}: {heading}"
     groups: dict[tuple[bool, str, str], Counter[str]] = {}
     families: dict[str, str] = {}
     for entry, outcome in _outcomes(result):
@@ -87,7 +96,7 @@ def _counts(result: Comparison) -> Block:
         key = (entry.lab, families[entry.task], entry.method)
         groups.setdefault(key, Counter())[outcome] += 1
     if not groups:
-        return Block(f"{result.a} -> {result.b}: nothing to compare, both sides are empty.", [], [])
+        return Block(f"{heading}: nothing to compare, both sides are empty.", [], [])
     order = ("worse", "vanished", "not compared", "better", "no evidence", "new", "unchanged")
     ranked = sorted(groups.items(), key=lambda item: [-item[1][name] for name in order])
     shown = [name for name in OUTCOMES if any(counts[name] for _, counts in ranked)]
@@ -95,6 +104,8 @@ def _counts(result: Comparison) -> Block:
         rest = sum((counts for _, counts in ranked[GROUPS:]), Counter[str]())
         name = f"{len(ranked) - GROUPS} other methods of families"
         ranked = [*ranked[:GROUPS], ((False, name, ""), rest)]
+    labels = {"vanished": "only first", "new": "only second"} if result.across else {}
+    header = ["", *(labels.get(name, name) for name in shown)]
     lines = [
         Line([marked(f"{family} {method}".strip(), lab), *_cells(counts, shown)])
         for (lab, family, method), counts in ranked
@@ -102,7 +113,7 @@ def _counts(result: Comparison) -> Block:
     if len(ranked) > 1:
         total = sum((counts for _, counts in ranked), Counter[str]())
         lines.append(Line(["all", *_cells(total, shown)]))
-    return Block(f"{result.a} -> {result.b}", ["", *shown], lines)
+    return Block(heading, header, lines)
 
 
 def _cells(counts: Counter[str], shown: Sequence[str]) -> list[str]:
@@ -154,7 +165,8 @@ def _detailed(row: Row) -> Line:
     return line
 
 
-def _new(singles: Sequence[Single], heading: str, notes: list[str]) -> Block:
+def _new(result: Comparison, singles: Sequence[Single], notes: list[str]) -> Block:
+    heading = f"{'Only in' if result.across else 'New in'} {result.b}: {len(result.new)}"
     lines = []
     for each in singles:
         against = difference(each.contrast) if each.contrast else ""

@@ -35,6 +35,14 @@ def test_hidden_and_unfinished_files_are_no_part_of_a_result(folder):
     seals.check(folder)
 
 
+def test_the_lines_of_a_seal_have_an_order(folder):
+    path = folder / "seal.json"
+    lines = path.read_text().splitlines(keepends=True)
+    swapped = [lines[3].rstrip() + ",\n", lines[2].rstrip(",\n") + "\n"]
+    path.write_text("".join(lines[:2] + swapped + lines[4:]))
+    assert seals.damage(folder) == "seal.json is not as it was written"
+
+
 def as_folder(path):
     path.unlink()
     path.mkdir()
