@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 FEW = 15
 """Fewer independent clusters than this make an interval rough."""
-SKEWED = 0.2
+SKEWED = 0.15
 """A sampling distribution with more skewness than this is not yet normal."""
 LEAST = 5
 """Fewer successes or failures than this make the interval of a share rough."""
@@ -54,9 +54,9 @@ def interval(
 
     Where every cluster's share is within 0 and 1: Wilson's score interval (1927) with the
     effective number of items, value (1 - value) / variance, and Student's t (Dean and Pagano
-    2015); independent items of 0 or 1 have their plain number and the normal quantile. Else the
-    value -+ t standard errors. The variance is the delete-one-cluster jackknife's, its degrees of
-    freedom the effective number of clusters less one (`spread`).
+    2015). Else the value -+ t standard errors. The variance is the delete-one-cluster jackknife's,
+    its degrees of freedom the effective number of clusters less one (`spread`). A share of 0 or 1
+    has the effective number of clusters.
 
     None for fewer than two clusters, for 0 / 0, and where every cluster has the same ratio and
     that is no share of 0 or 1.
@@ -82,7 +82,7 @@ def _estimate(
     if value is None or len(sums) < 2:
         return None, True
     shares = bool(((sums[:, 0] >= 0) & (sums[:, 0] <= sums[:, 1])).all())
-    if shares and (value in (0.0, 1.0) or _plain(sums)):
+    if shares and value in (0.0, 1.0):
         effective = _effective(sums[:, 1] / sums[:, 1].sum())
         return wilson(value, effective, quantile()), _few(value, effective)
     found = spread(leave_one_out(sums), sums[:, 1] / sums[:, 1].sum())
@@ -153,11 +153,6 @@ def cluster_sums(columns: Floats, clusters: ArrayLike | None) -> Floats:
     names = clusters if isinstance(clusters, np.ndarray) else codes(list(clusters))  # type: ignore[arg-type]
     numbers = np.unique(names, return_inverse=True)[1]
     return np.stack([np.bincount(numbers, column) for column in columns.T], axis=1)
-
-
-def _plain(sums: Floats) -> bool:
-    """Whether every cluster is an item of 0 or 1."""
-    return bool((sums[:, 1] == 1).all() and np.isin(sums[:, 0], (0, 1)).all())
 
 
 def _effective(weights: Floats) -> float:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
@@ -11,6 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from harness.schema import CorpusTest, Metric
+from tasks.translation.significance import (
+    Statistics,
+    approximate_randomization,
+    paired_bootstrap,
+)
 from tasks.translation.text import primary_language
 
 Tokenizer = Literal[
@@ -110,7 +115,9 @@ def paired_tests(
     resamples: int = RESAMPLES,
     trials: int = TRIALS,
 ) -> dict[str, CorpusTest]:
-    """sacrebleu's paired bootstrap and approximate randomization between two systems' outputs.
+    """Paired bootstrap and approximate randomization between two systems' outputs.
+
+    Of sacrebleu's statistics; `significance` says where its p values differ from ours.
 
     Args:
         references: the references per item.
@@ -118,30 +125,27 @@ def paired_tests(
         tokenizer: BLEU's.
         resamples, trials: of the bootstrap; of the randomization.
     """
-    from sacrebleu.significance import PairedTest
-
-    systems: list[tuple[str, Sequence[str]]] = [
-        (name, tuple(_one_line(text) for text in side)) for name, side in (("a", a), ("b", b))
-    ]
-    measures, streams = _measures(tokenizer), tuple(_streams(references))
-    for measure in measures.values():
-        # Both tests count the same n-grams and edits.
-        measure._extract_corpus_statistics = cache(measure._extract_corpus_statistics)
-    results: dict[str, dict[str, list[Any]]] = {}
-    for kind, samples in (("bs", resamples), ("ar", trials)):
-        test = PairedTest(systems, measures, streams, kind, samples)
-        test._seed = SEED
-        _, found = test()
-        results[kind] = {ours: found[its] for ours, its in zip(measures, test.metrics, strict=True)}
-    return {
-        name: CorpusTest(
-            a=first.score,
-            b=second.score,
-            p_bootstrap=second.p_value,
-            p_randomization=results["ar"][name][1].p_value,
+    streams = _streams(references)
+    sides = [[_one_line(text) for text in side] for side in (a, b)]
+    found = {}
+    for name, measure in _measures(tokenizer).items():
+        first, second = (
+            np.array(measure._extract_corpus_statistics(side, streams)) for side in sides
         )
-        for name, (first, second) in results["bs"].items()
-    }
+        score = partial(_score, measure)
+        found[name] = CorpusTest(
+            a=score(first.sum(axis=0)),
+            b=score(second.sum(axis=0)),
+            p_bootstrap=paired_bootstrap(score, first, second, resamples, SEED),
+            p_randomization=approximate_randomization(score, first, second, trials, SEED),
+        )
+    return found
+
+
+def _score(measure: Any, statistics: Statistics) -> float:
+    """A metric's value from the summed statistics of its segments."""
+    value: float = measure._compute_score_from_stats(statistics).score
+    return value
 
 
 def _measures(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tests.calibration.worlds import (
     Seeds,
     Side,
     Single,
+    plain,
 )
 
 SEED = 20261127
@@ -91,6 +92,44 @@ def _rates(found: Sequence[PairedTest | None]) -> dict[str, float | None]:
     }
 
 
+def differing(repetitions: int) -> Iterator[Row]:
+    """Intervals of a difference that is there: they hold it, whatever the test says."""
+    for n in SIZES:
+        for share, difference in ((0.1, 0.05), (0.3, 0.1), (0.5, 0.3)):
+            name = f"accuracy, {100 * share:.0f} % of the items changed, {difference} apart"
+            rng, found = generator(name, n), []
+            for _ in range(repetitions):
+                found.append(_tested(*_shifted(rng, n, share, difference), None))
+            yield Row(name, str(n), _holding(found, difference))
+        rng = generator("graded apart", n)
+        pairs = (_graded_apart(rng, n) for _ in range(repetitions))
+        yield Row("graded, 0.1 apart", str(n), _holding([_tested(*each) for each in pairs], 0.1))
+
+
+def _holding(found: Sequence[PairedTest | None], truth: float) -> dict[str, float | None]:
+    known = [each.difference for each in found if each is not None]
+    ends = [(each.low, each.high) for each in known]
+    held = [low is not None and low <= truth <= (high or 0.0) for low, high in ends]
+    return {"coverage": percent(held), "said to be rough": percent([each.rough for each in known])}
+
+
+def _shifted(
+    rng: np.random.Generator, n: int, share: float, difference: float
+) -> tuple[Side, Side]:
+    """Right and wrong answers of two sides whose accuracies differ."""
+    kind = rng.choice(3, n, p=[(share + difference) / 2, (share - difference) / 2, 1 - share])
+    same = rng.random(n) < 0.5
+    a = np.where(kind == 0, 0, np.where(kind == 1, 1, same))
+    b = np.where(kind == 0, 1, np.where(kind == 1, 0, same))
+    return Side(a, np.ones(n)), Side(b, np.ones(n))
+
+
+def _graded_apart(rng: np.random.Generator, n: int) -> tuple[Side, Side, None]:
+    common, own = rng.random((2, n))
+    gain = np.where(rng.random(n) < 0.5, 0.4 * own, 0.0)
+    return plain(0.5 * common), plain(0.5 * common + gain), None
+
+
 def by_seeds(repetitions: int) -> Iterator[Row]:
     """Two methods without a difference, trained on one to five seeds."""
     for world in SEEDS:
@@ -145,13 +184,9 @@ def _power_of_shares(n: int, share: float, repetitions: int) -> Row:
     name = f"accuracy, {100 * share:.0f} % of the items changed"
     if size is None:
         return Row(name, str(n), {"power": None})
-    rng, apart, found = generator(name, n), max(share, size), []
-    for _ in range(repetitions):
-        kind = rng.choice(3, n, p=[(apart + size) / 2, max(0, apart - size) / 2, 1 - apart])
-        same = rng.random(n) < 0.5
-        a = np.where(kind == 0, 0, np.where(kind == 1, 1, same))
-        b = np.where(kind == 0, 1, np.where(kind == 1, 0, same))
-        found.append(_tested(Side(a, np.ones(n)), Side(b, np.ones(n)), None))
+    rng, apart = generator(name, n), max(share, size)
+    draws = (_shifted(rng, n, apart, size) for _ in range(repetitions))
+    found = [_tested(a, b, None) for a, b in draws]
     return Row(name, str(n), {"power": percent([_found(each) for each in found])})
 
 
@@ -179,6 +214,41 @@ def _found(paired: PairedTest | None) -> bool:
     return paired is not None and paired.difference.p < ALPHA and paired.difference.value > 0
 
 
+def corpora(repetitions: int) -> Iterator[Row]:
+    """Paired tests of BLEU between two systems of 60 segments; b translates some anew."""
+    from sacrebleu.metrics import BLEU
+
+    from tasks.translation.significance import approximate_randomization, paired_bootstrap
+
+    measure = BLEU(force=True)
+
+    def score(sums: np.ndarray) -> float:
+        return float(measure._compute_score_from_stats(sums).score)
+
+    for share in (0.1, 0.3, 1.0):
+        rng = generator("BLEU", share)
+        p: dict[str, list[float]] = {"randomization": [], "bootstrap": []}
+        for _ in range(max(2000, repetitions // 5)):
+            references, *sides = _texts(rng, 60, share)
+            a, b = (np.array(measure._extract_corpus_statistics(x, [references])) for x in sides)
+            p["randomization"].append(approximate_randomization(score, a, b, 200, SEED))
+            p["bootstrap"].append(paired_bootstrap(score, a, b, 200, SEED))
+        for name, values in p.items():
+            what = f"BLEU of 60 segments, {100 * share:.0f} % translated anew"
+            yield Row(what, name, {"rejected": percent([each < ALPHA for each in values])})
+
+
+def _texts(rng: np.random.Generator, count: int, share: float) -> tuple[list[str], ...]:
+    """References, and two systems that say one word in five otherwise."""
+    words = np.array([f"w{i}" for i in range(30)])
+    truth = rng.choice(words, (count, 12))
+    a, b = (
+        np.where(rng.random(truth.shape) < 0.8, truth, rng.choice(words, truth.shape)) for _ in "ab"
+    )
+    b = np.where(rng.random((count, 1)) < share, b, a)
+    return tuple([" ".join(row) for row in side] for side in (truth, a, b))
+
+
 def families(repetitions: int) -> Iterator[Row]:
     """How often a family of comparisons without a difference has any verdict after Holm."""
     worlds = {world.name: world for world in PAIRS}
@@ -187,7 +257,7 @@ def families(repetitions: int) -> Iterator[Row]:
             rng = generator("family", count, names[0])
             world = worlds[names[0]]
             before, after = [], []
-            for _ in range(repetitions // 10):
+            for _ in range(max(2000, repetitions // 10)):
                 found = [_tested(*world.draw(rng, 200)) for _ in range(count)]
                 p = [each.difference.p for each in found if each is not None]
                 before += [each < ALPHA for each in p]

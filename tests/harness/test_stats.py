@@ -27,15 +27,22 @@ def test_ratio_by_hand() -> None:
     assert stats.ratio([0, 0], [0, 0]) is None
 
 
-def test_plain_proportion_has_wilson_interval() -> None:
-    from scipy.stats import binomtest
+def test_plain_proportion_has_wilsons_interval_by_students_t() -> None:
+    from scipy.stats import binomtest, t
 
-    for right, n in [(0, 20), (20, 20), (7, 20), (300, 1000)]:
+    for right, n in [(7, 20), (300, 1000)]:
         num = [1.0] * right + [0.0] * (n - right)
+        low, high = stats.interval(num, np.ones(n)) or (0.0, 0.0)
+        for end in (low, high):
+            # Where the score of a true share is just the quantile; n - 1, as variances have it.
+            score = (right / n - end) / np.sqrt(end * (1 - end) / (n - 1))
+            assert abs(score) == pytest.approx(t.ppf(0.975, n - 1))
+        wilson = binomtest(right, n).proportion_ci(method="wilson")
+        assert (low, high) == pytest.approx((wilson.low, wilson.high), abs=0.02)
+    for right, n in [(0, 20), (20, 20)]:
         expected = binomtest(right, n).proportion_ci(method="wilson")
-        assert stats.interval(num, np.ones(n)) == pytest.approx(
-            (expected.low, expected.high), abs=1e-12
-        )
+        found = stats.interval([right / n] * n, np.ones(n))
+        assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_mean_has_students_interval() -> None:
