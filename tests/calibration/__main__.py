@@ -13,9 +13,9 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """\
 # Calibration
 
-Percent, over {repetitions:,} made-up results a line (corpus metrics and families: 2,000 or more),
-by `python -m tests.calibration --record`; `worlds.py` says what is made up. The last column is what a
-line comes to:
+Percent, over {repetitions:,} made-up results a line (corpus metrics and families: 2,000 or
+more), by `python -m tests.calibration --record`; `worlds.py` says what is made up. The last column
+is what a line comes to:
 
 - **right**: as often as it says, within one percent: 95 % of intervals hold the truth, 5 % of tests
   reject where nothing differs, 80 % find what is detectable.
