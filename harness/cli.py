@@ -4,6 +4,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +14,7 @@ from typer.core import TyperGroup
 
 from harness import registry
 from harness.engine_commands import engine_commands
-from harness.errors import HarnessError, one_line, suggestion
+from harness.errors import HarnessError, NoResultError, one_line, suggestion
 from harness.pairs import by_comma, pairs
 from harness.plugin_commands import AsJson, build_model, list_plugins, show_plugin
 from harness.shown import echo, shown
@@ -151,12 +153,10 @@ def run(
     from harness.pipeline import execute
     from harness.report.progress import progress
 
-    with progress(quiet=quiet or as_json) as reporter:
-        entries = execute(plan, reporter)
-    if _main_process():
-        _show(entries, settings.baseline, as_json)
-        if not as_json:
-            _print_examples(reporter.shown)
+    with progress(quiet=quiet or as_json) as reporter, _shown(settings.baseline, as_json) as found:
+        found += execute(plan, reporter)
+    if _main_process() and not as_json:
+        _print_examples(reporter.shown)
 
 
 @app.command()
@@ -203,7 +203,8 @@ def score(
         "leaderboards": leaderboards,
     }
     settings = run_config({k: v for k, v in given.items() if v not in (None, {})})
-    _show(score_outputs(settings, predictions, field, name), METHOD, as_json)
+    with _shown(METHOD, as_json) as found:
+        found += score_outputs(settings, predictions, field, name)
 
 
 app.add_typer(engine_commands, name="engines")
@@ -262,7 +263,21 @@ for name, command in (("list", list_plugins), ("show", show_plugin), ("build", b
     app.command(name)(command)
 
 
+@contextmanager
+def _shown(baseline: str, as_json: bool) -> Iterator[list[Any]]:
+    """Show the entries that are found within; those too that stand beside a missing one."""
+    entries: list[Any] = []
+    try:
+        yield entries
+    except NoResultError as error:
+        _show([*entries, *error.entries], baseline, as_json)
+        raise
+    _show(entries, baseline, as_json)
+
+
 def _show(entries: Any, baseline: str, as_json: bool) -> None:
+    if not (entries and _main_process()):
+        return
     if as_json:
         echo(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=1))
     else:
@@ -293,6 +308,8 @@ def main() -> None:
         status = app(standalone_mode=False)
         if status == 130:  # Typer ends so where it met the interrupt itself
             _fail(interrupted, 130)
+    except NoResultError as error:
+        _fail(str(error), 1)
     except HarnessError as error:
         _fail(str(error))
     except KeyboardInterrupt:

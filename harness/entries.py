@@ -76,6 +76,26 @@ def make_entry(
     return entry, scoring.report_rows(items, predictions, shares)
 
 
+def unfounded(scored: Scored, entry: Entry) -> str | None:
+    """Why a result is not to be recorded: it has no value, or judges decided too little of it.
+
+    Half of the items or more must have been judged.
+    """
+    found, name = entry.metrics[entry.primary], f"{entry.method} on {entry.task.name}"
+    rest = "Nothing is recorded for it; what was judged is kept, the same command asks again."
+    if scored.judge is not None and 2 * found.n < entry.items.n:
+        return (
+            f"{name}: judge '{scored.judge.name}' decided {found.n} of {entry.items.n} items, "
+            f"fewer than half. {rest}"
+        )
+    if found.value is None:
+        return (
+            f"{name}: '{entry.primary}' has no value, since no item counts in it (0 / 0). "
+            "Nothing is recorded for it."
+        )
+    return None
+
+
 def _with_engines(
     config: RunConfig,
     scored: Scored,

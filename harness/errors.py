@@ -1,7 +1,7 @@
 """What a user can do wrong. Each message says what, where, and what to do, on one line."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.shown import shown
@@ -17,6 +17,15 @@ class DataError(HarnessError):
 
 class PluginError(HarnessError):
     """A plugin that cannot be found or loaded."""
+
+
+class NoResultError(HarnessError):
+    """Results that would rest on nothing and were not recorded: one line, exit status 1."""
+
+    def __init__(self, reasons: Sequence[str], entries: Sequence[Any] = ()) -> None:
+        super().__init__(" ".join(reasons))
+        self.entries = entries
+        """What was recorded all the same."""
 
 
 LONGEST = 600

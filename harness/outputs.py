@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.entries import Reporter, keep, make_entry
-from harness.errors import DataError
+from harness.entries import Reporter, keep, make_entry, unfounded
+from harness.errors import DataError, NoResultError
 from harness.files import recorded_name
 from harness.output_files import matched, outputs_in
 from harness.participants import Participants
@@ -42,13 +42,14 @@ def score_outputs(
         name: what the leaderboard calls the outputs; the file's name without it, and the field's.
 
     Returns:
-        An entry per system.
+        An entry per system. Raises `NoResultError` where one had nothing to rest on.
     """
     if not os.path.exists(file):
         raise DataError(f"{file}: no such file. {nearest_file(file)}".rstrip())
     scored = scored_task(config.tasks[0], config)
     store = Store(config.runs / "store")
-    entries = []
+    entries: list[Entry] = []
+    reasons: list[str] = []
     for system, predictions in read_outputs(file, scored, field, config.limit).items():
         said = digest([list(each.outputs) for each in predictions])
         who = {
@@ -62,9 +63,14 @@ def score_outputs(
             "provenance": provenance(config, _command(config, file, field, name), Participants()),
         }
         entry, rows = make_entry(config, scored, predictions, who, store)
+        if reason := unfounded(scored, entry):
+            reasons.append(reason)
+            continue
         folder = config.runs / f"{METHOD}-{shown(entry.model.name.replace('/', '-'))[:80]}"
         keep(config, entry, rows, folder, reporter or Quiet())
         entries.append(entry)
+    if reasons:
+        raise NoResultError(reasons, entries)
     return entries
 
 

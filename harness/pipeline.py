@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 
 from harness import processes, selection
 from harness.arms import Arm
-from harness.entries import Reporter, keep, make_entry, of_arm
-from harness.errors import HarnessError
+from harness.entries import Reporter, keep, make_entry, of_arm, unfounded
+from harness.errors import HarnessError, NoResultError
 from harness.files import lock, remove_leftovers, write_atomic
 from harness.fitting import Fitted, fit, untrained
 from harness.models import lifetime, loading, precision
@@ -53,7 +53,8 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> list[Entry]:
 
 def execute(plan: Plan, reporter: Reporter) -> list[Entry]:
     """Carry out a plan. What was done before is taken from the store; each result is recorded
-    as soon as it is there. A second run of the same command waits for the first."""
+    as soon as it is there. A second run of the same command waits for the first. Raises
+    `NoResultError` at its end where results had nothing to rest on."""
     folder = run_folder(plan.config)
     with _disk_errors(plan.config), _alone(folder), _log_file(folder):
         processes.start()
@@ -77,6 +78,8 @@ def _execute(plan: Plan, reporter: Reporter) -> list[Entry]:
     _write(folder / "timing.json", took.record())
     for line in took.left_out:
         print(line, file=sys.stderr)
+    if took.unfounded:
+        raise NoResultError(took.unfounded, entries)
     return entries
 
 
@@ -111,6 +114,9 @@ def _scored(
         took.seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
         if size := model.batch_size(scored.task.role):
             took.batch_sizes[f"score {label} {scored.ref.name}"] = size
+        if reason := unfounded(scored, entry):
+            took.unfounded.append(reason)
+            continue
         if processes.is_main():
             keep(config, entry, rows, folder, reporter)
         entries.append(entry)
@@ -162,6 +168,8 @@ class _Took:
     seconds: dict[str, float] = field(default_factory=dict)
     batch_sizes: dict[str, int] = field(default_factory=dict)
     """Texts or pictures at once, at the end of a scoring; none where no model was asked."""
+    unfounded: list[str] = field(default_factory=list)
+    """Why results were not recorded."""
     left_out: dict[str, None] = field(default_factory=dict)
     """What is said at the end of rows that were not trained on as they are."""
 

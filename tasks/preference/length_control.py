@@ -13,10 +13,11 @@ brief, told to be verbose) without theta, each row of weight 0.1.
 
 Our reading: the rate is in [0, 1], AlpacaEval prints it times 100; failed judgements are left out
 of the mean too, where AlpacaEval predicts a preference for them; without g_x there is no psi, and
-without gamed rows none of their weight; where all length differences are equal (std 0) length
-explains nothing; where all preferences are 1, or all 0, one row stands mirrored (a loss of -x is a
-win of x), since liblinear mistakes the sign of a lone label; liblinear runs until it converges,
-where AlpacaEval stops after 100 rounds; the interval, by linearization.
+without gamed rows the rate is another quantity with another name (`alpaca.ADJUSTED`); where all
+length differences are equal (std 0) length explains nothing; where all preferences are 1, or all 0,
+one row stands mirrored (a loss of -x is a win of x), since liblinear mistakes the sign of a lone
+label; liblinear runs until it converges, where AlpacaEval stops after 100 rounds; the interval, by
+linearization.
 """
 
 from collections.abc import Sequence

@@ -94,7 +94,9 @@ def test_files_alone_give_both_rates(harness, files):
     wins = [(p > 0.5) + (p == 0.5) / 2 for p in expected]
     assert found["discrete_win_rate"].value == pytest.approx(sum(wins) / len(wins))
     fitted = length_controlled(expected, lengths("own"), lengths("base"))
-    controlled = found["length_controlled_win_rate"]
+    controlled = found["length_adjusted_win_rate"]
+    assert found["length_controlled_win_rate"].value is None
+    assert "gamed=df_gamed.csv" in found["length_controlled_win_rate"].signature
     assert controlled.value == pytest.approx(fitted.value, abs=1e-6)
     assert controlled.n == COUNT - 5 and controlled.low < controlled.value < controlled.high
     assert found["failed"].value == pytest.approx(5 / COUNT)
@@ -113,6 +115,7 @@ def test_gamed_baselines_and_difficulty_join_the_fit(harness, files):
     ]
     hard = [i / 10 - 0.5 for i in told()]
     fitted = length_controlled(list(told().values()), lengths("own"), lengths("base"), hard, rows)
+    assert "length_adjusted_win_rate" not in entry.metrics
     found = entry.metrics["length_controlled_win_rate"].value
     assert found == pytest.approx(fitted.value, abs=1e-6)
     plainly = length_controlled(list(told().values()), lengths("own"), lengths("base")).value
@@ -141,17 +144,17 @@ def test_outputs_in_another_order_are_matched_by_their_instruction(harness, file
 
 def test_fewer_judged_items_than_folds_have_no_length_controlled_rate(harness, files):
     entry = harness.entry("alpaca_eval", *words(files, "--limit", "4"))
-    assert entry.metrics["length_controlled_win_rate"].value is None
+    assert entry.metrics["length_adjusted_win_rate"].value is None
     assert entry.metrics["win_rate"].value == pytest.approx((1 + 0.9 + 0.8 + 0.5) / 4)
 
 
 def test_without_any_judgement_all_is_counted_as_failed(harness, files, tmp_path):
     other = [{**row, "instruction": f"{row['instruction']}?"} for row in annotations()]
     files = {**files, "annotations": array(tmp_path / "other.json", other)}
-    entry = harness.entry("alpaca_eval", *words(files))
-    assert entry.metrics["failed"].value == 1
-    assert entry.metrics["win_rate"].value is None
-    assert entry.metrics["length_controlled_win_rate"].value is None
+    status, _, said = harness(*words(files))
+    assert status == 1
+    assert f"judge 'recorded' decided 0 of {COUNT} items, fewer than half" in said
+    assert not list(harness.folder.glob("leaderboards/*.json"))
 
 
 WRONG = {
@@ -202,6 +205,27 @@ def test_hostile_answers_have_a_length_controlled_rate():
         for item, text in zip(items, texts, strict=True)
     ]
     scores = [task.score(*pair) for pair in zip(items, predictions, strict=True)]
-    found = task.aggregate(items, predictions, scores)["length_controlled_win_rate"]
+    found = task.aggregate(items, predictions, scores)["length_adjusted_win_rate"]
     assert 0 < found.value < 1
     json.dumps(found.model_dump(), allow_nan=False)
+
+
+@pytest.mark.parametrize(("judged", "status"), [(COUNT // 2 - 1, 1), (-(-COUNT // 2), 0)])
+def test_a_result_rests_on_half_of_its_items_or_more(harness, files, tmp_path, judged, status):
+    """Of the rows that have a preference, so many are left."""
+    kept = [row for row in annotations() if row["preference"] is not None][:judged]
+    files = {**files, "annotations": array(tmp_path / "some.json", kept)}
+    done, _, said = harness(*words(files))
+    assert done == status
+    assert ("fewer than half" in said) == bool(status)
+
+
+def test_what_rests_on_enough_is_recorded_beside_what_does_not(harness, files, tmp_path):
+    rows = [{**row, "systems": {"own": row["output"], "new": "?"}} for row in outputs("own")]
+    files = {**files, "own": array(tmp_path / "both.json", rows)}
+    status, shown, said = harness(*words(files, "--field", "systems"))
+    assert status == 1
+    assert "outputs" in shown and "win_rate" in shown
+    assert said.splitlines()[-1].startswith("harness: outputs on alpaca_eval: judge 'recorded'")
+    (entry,) = harness.entries("alpaca_eval")
+    assert entry.model.name.endswith("own")
