@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,23 +25,25 @@ _hashes: dict[tuple[int, ...], str] = {}
 """State of a file -> hash of its content, for this process."""
 
 
-def write_atomic(path: Path, data: str | bytes) -> None:
+def write_atomic(path: Path, data: str | bytes | Sequence[bytes | memoryview]) -> None:
     """Replace `path` by `data` in one step: readers see the old file or the new one, never a part.
 
-    The data goes to a hidden file in the same folder (`.NAME.*.tmp`), to the disk, and is then
-    renamed. A link is followed; a file that holds the data is left alone. Raises `HarnessError`
-    where that fails; the old file then stands.
+    The data, whole or in parts, goes to a hidden file in the same folder (`.NAME.*.tmp`), to the
+    disk, and is then renamed. A link is followed; a file that holds the data is left alone. Raises
+    `HarnessError` where that fails; the old file then stands.
     """
     target = Path(os.path.realpath(path))
     content = data.encode() if isinstance(data, str) else data
+    parts = [content] if isinstance(content, bytes) else content
     with suppress(OSError):
-        if target.stat().st_size == len(content) and target.read_bytes() == content:
+        if target.stat().st_size == len(parts[0]) and target.read_bytes() == content:
             return
     partial = temporary(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "xb") as file:
-            file.write(content)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, target)
@@ -55,11 +57,12 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         ) from error
 
 
-def remove_leftovers(folder: Path, below: bool = False) -> None:
-    """Delete what killed writers left in a folder, and below it; only under the lock that guards
-    it."""
+def remove_leftovers(folder: Path, below: bool = False, name: str = "") -> None:
+    """Delete what killed writers left in a folder, and below it, or of one file; only under the
+    lock that guards it."""
     for leftover in leftovers(folder, below):
-        remove(leftover)
+        if not name or leftover.name.startswith(f".{name}."):
+            remove(leftover)
 
 
 def remove(path: Path) -> None:

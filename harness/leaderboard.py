@@ -6,13 +6,16 @@
 
 Keys are sorted; an object or list of numbers stands on one line, so a metric is a line, and so is
 each packed string. What was measured (metrics, FLOPs) is rounded to 6 significant digits; what was
-asked (config, overrides) is kept exactly. Writers take turns by `ROOT/.lock`, which git ignores.
+asked (config, overrides) is kept exactly. Writers of a file take turns by `.FILE.lock` beside it,
+which git ignores.
 """
 
 import json
 import math
+import mmap
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.agreement import contradiction
+from harness.board_text import BoardText
 from harness.errors import HarnessError
 from harness.files import lock, remove_leftovers, write_atomic
 from harness.reading import check_regular
@@ -29,7 +33,6 @@ from harness.schema import SCHEMA_VERSION, Entry
 DIGITS = 6
 """Significant digits of what was measured."""
 MEASURED = frozenset({"metrics", "categories", "cost"})
-LOCK = ".lock"
 
 
 @dataclass
@@ -65,7 +68,8 @@ def record(root: Path, entry: Entry) -> str:
     its commit tells; if another's took part, the new entry replaces it and names all.
 
     Safe among processes and against being killed. Raises `HarnessError` for a file that cannot be
-    read or written; the file is then as before.
+    read or written; the file is then as before. Of a file in canonical form the entry of this
+    place alone is read and checked, and spliced in: `read` checks all of them.
     """
     path = board_path(root, entry.task.name, entry.lab)
     if not _finite(entry.model_dump()):
@@ -80,15 +84,48 @@ def record(root: Path, entry: Entry) -> str:
             f"{problem}. The primary metric and the 'paired' ones are the ratios of their items' "
             "shares: the task must give another result another name."
         )
-    with lock(root / LOCK):
-        remove_leftovers(path.parent)
+    with lock(path.with_name(f".{path.name}.lock")):
+        remove_leftovers(path.parent, name=path.name)
+        text = canonical(path, Board(entry.task.name, entry.lab)) if path.exists() else None
+        if text is not None:
+            with suppress(ValueError):  # not canonical after all: read as a whole
+                return _spliced(path, text, entry)
         board = read(path) if path.exists() else Board(entry.task.name, entry.lab)
-        old = board.entries.get(entry.place)
-        outcome = _outcome(old, entry)
+        outcome = _outcome(board.entries.get(entry.place), entry)
         if outcome != "unchanged":
             board.entries[entry.place] = entry
             write_atomic(path, dump(board))
     return outcome
+
+
+def _spliced(path: Path, text: BoardText, entry: Entry) -> str:
+    """Put an entry into the canonical text of its board, and say what that came to."""
+    found = text.find(entry.place)
+    old = None
+    if found.found:
+        board = Board(entry.task.name, entry.lab)
+        old = checked(json.loads(text.entry(found)), entry.place, board, str(path))
+    outcome = _outcome(old, entry)
+    if outcome != "unchanged":
+        lines = "".join(_lines(_rounded(entry), "    "))
+        parts = text.spliced(found, f"    {_json(entry.place)}: {lines}".encode())
+        write_atomic(path, parts)
+    return outcome
+
+
+def canonical(path: Path, board: Board) -> BoardText | None:
+    """The text of a leaderboard's file, mapped into memory; None unless it is as `dump` has it."""
+    check_regular(path)
+    with suppress(OSError, ValueError), open(path, "rb") as file:
+        return BoardText(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), *_frame(board))
+    return None
+
+
+def _frame(board: Board) -> tuple[bytes, bytes]:
+    """What a board's text has before its first entry and after its last."""
+    value = {"schema": SCHEMA_VERSION, "task": board.task, "lab": board.lab, "entries": {"": ""}}
+    head, _, tail = "".join([*_lines(value, ""), "\n"]).encode().partition(b'    "": ""')
+    return head, tail
 
 
 def _outcome(old: Entry | None, new: Entry) -> str:
@@ -140,7 +177,7 @@ def parse(text: str, name: str) -> Board:
     _check_frame(value, name)
     board = Board(value["task"], value["lab"])
     for place, raw in value["entries"].items():
-        board.entries[place] = _entry(raw, place, board, name)
+        board.entries[place] = checked(raw, place, board, name)
     return board
 
 
@@ -176,7 +213,8 @@ def _check_frame(value: Any, name: str) -> None:
             raise HarnessError(f"{name}: '{key}' is missing or wrong. Restore the file from git.")
 
 
-def _entry(raw: Any, place: str, board: Board, name: str) -> Entry:
+def checked(raw: Any, place: str, board: Board, name: str) -> Entry:
+    """A valid entry of a board, without contradiction; `name` stands for its file in errors."""
     try:
         entry = Entry.model_validate(raw)
     except ValidationError as error:

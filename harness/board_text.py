@@ -1,0 +1,99 @@
+"""The canonical text of a leaderboard, entry by entry, without reading all of it.
+
+`leaderboard.dump` writes entries by sorted place, each beginning on a line of its own, four blanks
+in. So an entry is found by bisection and replaced by splicing: what recording costs does not grow
+with what a leaderboard holds, but for copying bytes. A text of another form has no `BoardText`;
+`leaderboard.parse` reads those as a whole.
+"""
+
+import json
+import mmap
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+BEGIN = b'\n    "'
+"""What an entry begins with: deeper lines have more blanks, and a JSON text has no line breaks."""
+KEY = re.compile(rb'\n    ("(?:[^"\\\n]|\\.)*"): (?=\{\n)')
+MARKER = re.compile(rb"\n[<=>|]")
+"""A line that canonical text has not, and text with merge conflicts has."""
+
+
+class Slice(NamedTuple):
+    """Where an entry stands, its place before it included, or where it would."""
+
+    start: int
+    end: int
+    found: bool
+
+
+class BoardText:
+    """A leaderboard's text in canonical form; raises `ValueError` for any other.
+
+    Args:
+        data: all of it.
+        head, tail: what canonical text of this board has before its first entry and after its
+            last.
+    """
+
+    def __init__(self, data: bytes | mmap.mmap, head: bytes, tail: bytes) -> None:
+        self.data = data
+        self.start, self.end = len(head), len(data) - len(tail)
+        whole = self.start < self.end and data[: self.start] == head and data[self.end :] == tail
+        if not whole or not KEY.match(data, self.start - 1) or MARKER.search(data):
+            raise ValueError("not the canonical text of this leaderboard")
+
+    def find(self, place: str) -> Slice:
+        """Where the entry of a place stands, or where it would, by bisection.
+
+        Raises `ValueError` where the text turns out not to be canonical.
+        """
+        low, high = self.start, self.end
+        while low < high:
+            middle = self.data.rfind(BEGIN, self.start - 1, (low + high) // 2 + len(BEGIN)) + 1
+            key, after = self._key(middle), self._next(middle)
+            if key == place:
+                return Slice(middle, after if after == self.end else after - 2, True)
+            if key < place:
+                low = after
+            else:
+                high = middle
+        return Slice(low, low, False)
+
+    def entry(self, found: Slice) -> bytes:
+        """The JSON text of an entry that was found."""
+        match = KEY.match(self.data, found.start - 1)
+        return bytes(self.data[match.end() if match else found.start : found.end])
+
+    def spliced(self, found: Slice, text: bytes) -> list[memoryview | bytes]:
+        """The whole text, in parts, with an entry in its place: replaced or added."""
+        view = memoryview(self.data)
+        before, after = view[: found.start], view[found.end :]
+        if found.found:
+            return [before, text, after]
+        if found.start == self.end:
+            return [before, b",\n", text, after]
+        return [before, text, b",\n", after]
+
+    def entries(self) -> Iterator[tuple[str, Slice]]:
+        """Every place with its entry, in order; raises `ValueError` unless places are sorted."""
+        starts = [match.start() + 1 for match in KEY.finditer(self.data, self.start - 1, self.end)]
+        last = None
+        for start, after in zip(starts, [*starts[1:], self.end + 2], strict=True):
+            place = self._key(start)
+            if last is not None and place <= last:
+                raise ValueError("places are not in order")
+            last = place
+            yield place, Slice(start, after - 2, True)
+
+    def _key(self, start: int) -> str:
+        match = KEY.match(self.data, start - 1)
+        if match is None:
+            raise ValueError("an entry does not begin with its place")
+        key: str = json.loads(match[1])
+        return key
+
+    def _next(self, start: int) -> int:
+        """Where the entry after begins; the end after the last."""
+        found = self.data.find(BEGIN, start, self.end)
+        return self.end if found < 0 else found + 1
