@@ -1,11 +1,12 @@
 """Two of anything on the same items: models, methods, seeds, judges, or values of a setting."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.boards import Boards, load
 from harness.errors import HarnessError, suggestion
-from harness.pairing import Boards, Key
+from harness.pairing import Key
 from harness.schema import Entry, canonical_json
 
 KINDS = ("model", "method", "dataset", "seed", "judge")
@@ -50,20 +51,18 @@ def across(kind: str, boards: Boards) -> Across:
 
 
 def two(
-    kind: str, names: tuple[str, str], leaderboards: Path, load: Callable[[str, Path], Boards]
+    kind: str, names: tuple[str, str], leaderboards: Path
 ) -> tuple[Boards, Boards, Key, frozenset[str]]:
     """Two sides that differ in a kind, and how their entries pair.
 
     Args:
-        names: of each side, a value that the leaderboards know, or else a state that `load` reads.
+        names: of each side, a value that the leaderboards know, or else a state.
     """
-    boards = load(str(leaderboards), leaderboards) if leaderboards.is_dir() else {}
+    boards = load(leaderboards) if leaderboards.is_dir() else {}
     found = across(kind, boards)
     known = known_values(boards, found)
     sides = [
-        _having(boards, found, name)
-        if name in known
-        else _state(name, kind, known, leaderboards, load)
+        _having(boards, found, name) if name in known else _state(name, kind, known, leaderboards)
         for name in names
     ]
     # Most results have another's setting unset: those without a partner are of no interest.
@@ -75,9 +74,9 @@ def two(
 
 def _asked_by(boards: Boards, others: Boards, key: Key) -> Boards:
     """The entries whose question the others answer too, with the same seed."""
-    asked = {(where, key(each)) for where, board in others.items() for each in board.values()}
+    asked = {(where, key(board, place)) for where, board in others.items() for place in board}
     return {
-        where: {place: each for place, each in board.items() if (where, key(each)) in asked}
+        where: {place: board[place] for place in board if (where, key(board, place)) in asked}
         for where, board in boards.items()
     }
 
@@ -95,13 +94,7 @@ def _having(boards: Boards, kind: Across, value: str) -> Boards:
     }
 
 
-def _state(
-    name: str,
-    kind: str,
-    known: Sequence[str],
-    leaderboards: Path,
-    load: Callable[[str, Path], Boards],
-) -> Boards:
+def _state(name: str, kind: str, known: Sequence[str], leaderboards: Path) -> Boards:
     try:
         return load(name, leaderboards)
     except HarnessError as error:
@@ -117,8 +110,9 @@ def _state(
 
 
 def _key(dropped: Callable[[str], bool]) -> Key:
-    def key(entry: Entry) -> tuple[str, str]:
-        parts = {name: part for name, part in entry.asked().items() if not dropped(name)}
+    def key(board: Mapping[str, Entry], place: str) -> tuple[str, str]:
+        asked = board[place].asked()
+        parts = {name: part for name, part in asked.items() if not dropped(name)}
         seed = parts.pop("seed", "")
         return " ".join(parts.values()), seed
 

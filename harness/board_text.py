@@ -15,8 +15,8 @@ from typing import NamedTuple
 BEGIN = b'\n    "'
 """What an entry begins with: deeper lines have more blanks, and a JSON text has no line breaks."""
 KEY = re.compile(rb'\n    ("(?:[^"\\\n]|\\.)*"): (?=\{\n)')
-MARKER = re.compile(rb"\n[<=>|]")
-"""A line that canonical text has not, and text with merge conflicts has."""
+MARKER = b"\n<<<<<<<"
+"""A line of a text with merge conflicts."""
 
 
 class Slice(NamedTuple):
@@ -40,7 +40,9 @@ class BoardText:
         self.data = data
         self.start, self.end = len(head), len(data) - len(tail)
         whole = self.start < self.end and data[: self.start] == head and data[self.end :] == tail
-        if not whole or not KEY.match(data, self.start - 1) or MARKER.search(data):
+        # One byte is looked for ten times as fast as the marker; seldom is there one.
+        conflict = data.find(MARKER[1:2]) >= 0 and data.find(MARKER) >= 0
+        if not whole or not KEY.match(data, self.start - 1) or conflict:
             raise ValueError("not the canonical text of this leaderboard")
 
     def find(self, place: str) -> Slice:

@@ -236,6 +236,7 @@ def compare(
 ) -> None:
     """Compare two states of leaderboards, or two of anything in them, paired item by item."""
     from harness import compare as comparing
+    from harness.boards import folder
     from harness.report.comparison import comparison_summary, comparison_table
 
     failures = set(by_comma(fail_on))
@@ -245,7 +246,7 @@ def compare(
     result = comparing.compare(
         before,
         after,
-        leaderboards=comparing.folder(leaderboards),
+        leaderboards=folder(leaderboards),
         runs=runs,
         tasks=by_comma(tasks),
         per_seed=per_seed,

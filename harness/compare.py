@@ -1,17 +1,15 @@
 """Two states of the leaderboards -> what became better or worse, tested item by item."""
 
-import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import leaderboard, revisions
 from harness.across import two
-from harness.contrast import Contrast, holm, uncorrected
-from harness.errors import HarnessError
+from harness.boards import Boards, load
+from harness.contrast import Contrast, Uncorrected, holm, uncorrected
 from harness.kept import corpus_tests
-from harness.pairing import Boards, Key, Pair, Paired, Runs, each_seed, pair, question
+from harness.pairing import Found, Key, Pair, Refused, Runs, each_seed, pair, question
 from harness.schema import CorpusTest, Entry, Strict
 from harness.summary import BASELINE, against, average, grouped
 
@@ -131,11 +129,11 @@ def compare(
     if across is None:
         before, after = (load(side, leaderboards) for side in (a, b))
     else:
-        before, after, key, apart = two(across, names, leaderboards, load)
+        before, after, key, apart = two(across, names, leaderboards)
     before, after = (_only(side, tasks) for side in (before, after))
-    paired = pair(before, after, names, key, apart)
-    found = compared(paired, after, names, lambda old, new: corpus_tests(old, new, runs), apart)
-    return found.model_copy(update={"across": across})
+    found = pair(before, after, names, key, apart)
+    result = compared(found, after, names, lambda old, new: corpus_tests(old, new, runs), apart)
+    return result.model_copy(update={"across": across})
 
 
 def compare_boards(a: Boards, b: Boards, name_a: str = "a", name_b: str = "b") -> Comparison:
@@ -144,83 +142,65 @@ def compare_boards(a: Boards, b: Boards, name_a: str = "a", name_b: str = "b") -
 
 
 def compared(
-    paired: Paired,
+    found: Iterable[Found],
     after: Boards,
     names: tuple[str, str],
     corpus: Corpus = lambda a, b: {},
     apart: Collection[str] = (),
 ) -> Comparison:
-    """Test what was paired.
+    """Test what was paired, a question at a time.
 
     Args:
         apart: fields of the task in which pairs may differ.
         after: the second state, for the baselines of what is new.
         corpus: gives tests of corpus metrics of two entries.
     """
-    baselines = {where: grouped(board.values(), BASELINE) for where, board in after.items()}
-    pairs = [part for each in paired.pairs for part in _by_change(each)]
-    tests = [
-        None if _equal(each) else uncorrected(each.before, each.after, apart) for each in pairs
-    ]
-    judged = iter(holm([each for each in tests if each is not None]))
-    rows = [
-        _row(each, None if test is None else next(judged), corpus)
-        for each, test in zip(pairs, tests, strict=True)
-    ]
+    baselines = _Baselines(after)
+    rows: list[tuple[Row, Uncorrected | None]] = []
+    sides: tuple[list[Single], list[Single]] = ([], [])
+    refused = []
+    for each in found:
+        if isinstance(each, Pair):
+            rows += [_tested(part, corpus, apart) for part in _by_change(each)]
+        elif isinstance(each, Refused):
+            refused.append(Refusal(**_named(each), reason=each.reason))
+        else:
+            sides[each.side].append(_single(each, baselines))
+    judged = iter(holm([test for _, test in rows if test is not None]))
     return Comparison(
         a=names[0],
         b=names[1],
-        rows=rows,
-        refused=[Refusal(**_named(each.runs), reason=each.reason) for each in paired.refused],
-        new=[
-            _single(runs, against(runs.entries, baselines[runs.lab, runs.task]))
-            for runs in paired.new
-        ],
-        vanished=[_single(runs, None) for runs in paired.vanished],
+        rows=[row if test is None else _with_verdict(row, next(judged)) for row, test in rows],
+        refused=refused,
+        vanished=sides[0],
+        new=sides[1],
     )
 
 
-def folder(given: Path | None) -> Path:
-    """The folder of leaderboards: as given, or `leaderboards` here or in the nearest parent."""
-    if given is not None:
-        return given
-    here = Path.cwd()
-    found = (parent / "leaderboards" for parent in (here, *here.parents))
-    near = next((path for path in found if path.is_dir()), here / "leaderboards")
-    return Path(os.path.relpath(near))
+def _tested(pair: Pair, corpus: Corpus, apart: Collection[str]) -> tuple[Row, Uncorrected | None]:
+    """A row without its verdict, and its test where scores changed."""
+    equal = _equal(pair)
+    test = None if equal else uncorrected(pair.before, pair.after, apart)
+    return _row(pair, equal, corpus), test
 
 
-def load(source: str | Path, leaderboards: Path = Path("leaderboards")) -> Boards:
-    """Read a file, a folder or a git revision (`HEAD~1`, `main:leaderboards`).
-
-    A name that is both a path and a revision is refused; a `Path` is never a revision.
-    """
-    path = Path(source)
-    if os.path.exists(path):  # unlike Path.exists, False for overlong names
-        plain = isinstance(source, str) and not source.startswith((".", "/"))
-        if plain and revisions.is_revision(str(source), leaderboards):
-            raise HarnessError(
-                f"'{source}' is both a path and a git revision. Write ./{source} for the path, "
-                f"refs/heads/{source} or refs/tags/{source} for the revision."
-            )
-        if path.is_file():
-            board = leaderboard.read(path)
-            return {(board.lab, board.task): board.entries}
-        boards = leaderboard.load_all(path)
-        if not boards:
-            raise HarnessError(f"{path}: no leaderboards (*.json, lab/*.json) in this folder.")
-        return boards
-    if isinstance(source, Path):
-        raise HarnessError(f"{source}: no such file or folder.")
-    return _load_revision(source, leaderboards)
+def _with_verdict(row: Row, contrast: Contrast) -> Row:
+    return row.model_copy(update={"contrast": contrast, "verdict": contrast.verdict})
 
 
-def _load_revision(spec: str, leaderboards: Path) -> Boards:
-    boards: dict[tuple[bool, str], dict[str, Entry]] = {}
-    for path, text in revisions.read_revision(spec, leaderboards).items():
-        board = leaderboard.parse(text, f"{spec.partition(':')[0]}:{path}")
-        boards[board.lab, board.task] = board.entries
-    return boards
+class _Baselines:
+    """The baseline's results of a state, by task and model; read once."""
+
+    def __init__(self, boards: Boards) -> None:
+        self._boards = boards
+        self._found: dict[tuple[bool, str], list[list[Entry]]] = {}
+
+    def of(self, lab: bool, task: str) -> list[list[Entry]]:
+        if (lab, task) not in self._found:
+            board = self._boards.get((lab, task), {})
+            places = [place for place in board if place.startswith(f"{BASELINE} ")]
+            self._found[lab, task] = grouped((board[place] for place in places), BASELINE)
+        return self._found[lab, task]
 
 
 def _only(boards: Boards, tasks: Collection[str]) -> Boards:
@@ -251,18 +231,18 @@ def _equal(pair: Pair) -> bool:
     return before == after or all(each == before[0] for each in before + after)
 
 
-def _row(pair: Pair, contrast: Contrast | None, corpus: Corpus) -> Row:
+def _row(pair: Pair, equal: bool, corpus: Corpus) -> Row:
     before, after = pair.before, pair.after
     names = dict.fromkeys(name for entry in (*before, *after) for name in entry.metrics)
     return Row(
-        **_named(Runs(pair.task, pair.lab, pair.question, after)),
+        **_named(pair),
         primary=after[0].primary,
         higher_is_better=after[0].higher_is_better,
         metrics={name: (average(before, name), average(after, name)) for name in names},
-        contrast=contrast,
-        verdict="unchanged" if contrast is None else contrast.verdict,
-        changed=_changed(before, after) if contrast is None else {},
-        corpus=dict(corpus(before[0], after[0])) if contrast and len(after) == 1 else {},
+        contrast=None,
+        verdict="unchanged" if equal else "no evidence",
+        changed=_changed(before, after) if equal else {},
+        corpus=dict(corpus(before[0], after[0])) if not equal and len(after) == 1 else {},
     )
 
 
@@ -270,28 +250,32 @@ def _changed(before: Sequence[Entry], after: Sequence[Entry]) -> dict[str, int]:
     """Fields of the results that differ -> in how many entries."""
     found: Counter[str] = Counter()
     for old, new in zip(before, after, strict=False):
+        if old is new:
+            continue
         first, second = old.result(), new.result()
         found.update(name for name in second if first.get(name) != second[name])
     return dict(found)
 
 
-def _single(runs: Runs, contrast: Contrast | None) -> Single:
+def _single(runs: Runs, baselines: _Baselines) -> Single:
     first = runs.entries[0]
+    new = runs.side == 1
     return Single(
         **_named(runs),
         primary=first.primary,
         higher_is_better=first.higher_is_better,
         value=average(runs.entries, first.primary),
-        contrast=contrast,
+        contrast=against(runs.entries, baselines.of(runs.lab, runs.task)) if new else None,
     )
 
 
-def _named(runs: Runs) -> dict[str, Any]:
+def _named(found: Found) -> dict[str, Any]:
     """What rows of all kinds begin with."""
+    entries = found.after if isinstance(found, Pair) else found.entries
     return {
-        "task": runs.task,
-        "lab": runs.lab,
-        "method": runs.entries[0].method,
-        "question": runs.question,
-        "seeds": [entry.seed for entry in runs.entries],
+        "task": found.task,
+        "lab": found.lab,
+        "method": entries[0].method,
+        "question": found.question,
+        "seeds": [entry.seed for entry in entries],
     }

@@ -57,11 +57,11 @@ def unpairable(a: Entry, b: Entry, apart: Collection[str] = ()) -> str | None:
         "fingerprint": "fingerprint of the items",
         "rule": "extraction rule",
     }
-    first, second = a.task.model_dump(), b.task.model_dump()
     for key in ("name", "version", "split", "source", "rule", "card", "judge", "fingerprint"):
-        if key not in apart and first.get(key) != second.get(key):
+        first, second = getattr(a.task, key), getattr(b.task, key)
+        if first != second and key not in apart:
             label = names.get(key, f"task {key}")
-            return f"{label} differs: {first.get(key)} / {second.get(key)}"
+            return f"{label} differs: {first} / {second}"
     if a.limit != b.limit:
         return f"limit differs: {_limit(a.limit)} / {_limit(b.limit)}"
     if (a.primary, a.higher_is_better) != (b.primary, b.higher_is_better):
@@ -140,7 +140,7 @@ def uncorrected(
         test="seeds" if not sides.single else "mcnemar" if paired and paired.changed else "t",
         detectable=None,
         n=first.items.n,
-        clusters=len(np.unique(sides.clusters)),
+        clusters=int(sides.clusters.max(initial=-1)) + 1,
         seeds=(len(baseline), len(method)),
         higher_is_better=first.higher_is_better,
         verdict="no evidence",

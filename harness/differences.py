@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import exp
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness import proportions
-from harness.proportions import LEVEL, POWER, quantile
+from harness.proportions import LEVEL, POWER, quantile, root
 from harness.stats import Floats, cluster_sums, leave_one_out, ratio, spread
 
 DRAWS = 20_000
@@ -170,6 +171,7 @@ class Sides(NamedTuple):
     num_b: Floats
     den_b: Floats
     clusters: NDArray[np.int64]
+    """Numbers from 0, without a gap."""
     matched: bool
     """Whether row i of both sides is of the same run: base model and seed, or base model."""
 
@@ -179,7 +181,9 @@ class Sides(NamedTuple):
 
     def means(self) -> tuple[Floats, Floats, Floats, Floats]:
         """The four averaged over runs, [items] each."""
-        num_a, den_a, num_b, den_b = (side.mean(axis=0) for side in self[:4])
+        num_a, den_a, num_b, den_b = (
+            side[0] if len(side) == 1 else side.mean(axis=0) for side in self[:4]
+        )
         return num_a, den_a, num_b, den_b
 
 
@@ -215,7 +219,7 @@ def paired_test(sides: Sides) -> PairedTest | None:
 
 def _independent_binary(sides: Sides) -> bool:
     return (
-        len(np.unique(sides.clusters)) == len(sides.clusters)
+        sides.clusters.max(initial=-1) == len(sides.clusters) - 1
         and bool((sides.den_a == 1).all() and (sides.den_b == 1).all())
         and bool(np.isin(sides.num_a, (0, 1)).all() and np.isin(sides.num_b, (0, 1)).all())
     )
@@ -285,7 +289,6 @@ def _half(parts: Sequence[Part], shrink: float, alpha: float) -> float:
 
 def _p(parts: Sequence[Part], shrink: float, value: float) -> float:
     """The alpha whose interval just reaches 0."""
-    import scipy.optimize
     import scipy.special
 
     def half(alpha: float) -> float:
@@ -299,5 +302,4 @@ def _p(parts: Sequence[Part], shrink: float, value: float) -> float:
     smallest = 1e-100
     if half(smallest) <= abs(value):
         return smallest
-    reaches = lambda log: half(float(np.exp(log))) - abs(value)  # noqa: E731
-    return float(np.exp(scipy.optimize.brentq(reaches, np.log(smallest), 0.0, xtol=1e-10)))
+    return exp(root(lambda log: half(exp(log)) - abs(value), np.log(smallest), 0.0))

@@ -38,6 +38,8 @@ def corpus_tests(a: Entry, b: Entry, runs: Path) -> Mapping[str, CorpusTest]:
 
     Nothing where either's outputs are not below `runs`, or the task has no such metric.
     """
+    if not (runs / "outputs").is_dir():
+        return {}
     sides = [read_outputs(outputs_path(runs, entry), entry.items.n) for entry in (a, b)]
     if not all(sides) or not registry.registered("tasks", a.task.name):
         return {}

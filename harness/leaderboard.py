@@ -117,11 +117,11 @@ def canonical(path: Path, board: Board) -> BoardText | None:
     """The text of a leaderboard's file, mapped into memory; None unless it is as `dump` has it."""
     check_regular(path)
     with suppress(OSError, ValueError), open(path, "rb") as file:
-        return BoardText(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), *_frame(board))
+        return BoardText(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), *frame(board))
     return None
 
 
-def _frame(board: Board) -> tuple[bytes, bytes]:
+def frame(board: Board) -> tuple[bytes, bytes]:
     """What a board's text has before its first entry and after its last."""
     value = {"schema": SCHEMA_VERSION, "task": board.task, "lab": board.lab, "entries": {"": ""}}
     head, _, tail = "".join([*_lines(value, ""), "\n"]).encode().partition(b'    "": ""')
@@ -170,10 +170,7 @@ def parse(text: str, name: str) -> Board:
             f"{name}: has merge-conflict markers. Keep one side whole (`git checkout --ours` or "
             "`--theirs`) and run the other side's command again."
         )
-    try:
-        value = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise HarnessError(f"{name}: not JSON ({error}). Restore the file from git.") from None
+    value = json_of(text, name)
     _check_frame(value, name)
     board = Board(value["task"], value["lab"])
     for place, raw in value["entries"].items():
@@ -181,14 +178,32 @@ def parse(text: str, name: str) -> Board:
     return board
 
 
+def json_of(text: str | bytes, name: str) -> Any:
+    """JSON whose keys stand once each; `name` stands for its file in errors."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise HarnessError(f"{name}: not JSON ({error}). Restore the file from git.") from None
+
+
+def files(root: Path) -> list[Path]:
+    """The leaderboards' files below a folder, in order."""
+    return sorted([*root.glob("*.json"), *root.glob("lab/*.json")])
+
+
+def check_place(root: Path, path: Path, task: str, lab: bool) -> None:
+    """Refuse a file that holds another task's leaderboard than its name says."""
+    expected = board_path(root, task, lab)
+    if path != expected:
+        raise HarnessError(f"{path}: holds what belongs to {expected}. Move the file there.")
+
+
 def load_all(root: Path) -> dict[tuple[bool, str], dict[str, Entry]]:
     """Every leaderboard below `root`, as (lab, task) -> place -> entry."""
     boards = {}
-    for path in sorted([*root.glob("*.json"), *root.glob("lab/*.json")]):
+    for path in files(root):
         board = read(path)
-        if path != board_path(root, board.task, board.lab):
-            expected = board_path(root, board.task, board.lab)
-            raise HarnessError(f"{path}: holds what belongs to {expected}. Move the file there.")
+        check_place(root, path, board.task, board.lab)
         boards[board.lab, board.task] = board.entries
     return boards
 

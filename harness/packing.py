@@ -160,7 +160,15 @@ def _rounded(value: float) -> float:
     return rounded if abs(rounded) >= SMALLEST else 0.0
 
 
+@lru_cache(maxsize=16)
 def _decode(text: str, n: int) -> Floats:
+    """The numbers of a column, read-only: what is checked is often unpacked just after."""
+    values = _numbers(text, n)
+    values.flags.writeable = False
+    return values
+
+
+def _numbers(text: str, n: int) -> Floats:
     encoding, _, data = text.partition(":")
     if encoding == "const":
         try:

@@ -1,24 +1,17 @@
-"""Which entries of two states answer the same question: seeds together, the rest apart."""
+"""Which results of two states answer the same question: seeds together, the rest apart."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
+from harness.boards import Boards, same
 from harness.contrast import unpairable
 from harness.schema import Entry, canonical_json
 
-Boards = Mapping[tuple[bool, str], Mapping[str, Entry]]
-"""(lab, task) -> place -> entry."""
-Key = Callable[[Entry], tuple[str, str]]
-"""What of an entry pairs: its question, and the run (seed) that answered it."""
-
-
-class Runs(NamedTuple):
-    """Runs of one question that one side has."""
-
-    task: str
-    lab: bool
-    question: str
-    entries: list[Entry]
+Board = Mapping[str, Entry]
+Key = Callable[[Board, str], tuple[str, str]]
+"""What of an entry at a place pairs: its question, and the run (seed) that answered it."""
+SEED = re.compile(r" (seed=\d+)$")
 
 
 class Pair(NamedTuple):
@@ -31,32 +24,39 @@ class Pair(NamedTuple):
     after: list[Entry]
 
 
-class Refused(NamedTuple):
-    """Runs that cannot be compared, and why."""
+class Runs(NamedTuple):
+    """Runs of one question that one side has and the other has not."""
 
-    runs: Runs
+    task: str
+    lab: bool
+    question: str
+    entries: list[Entry]
+    side: int
+    """0: the first side's; 1: the second's."""
+
+
+class Refused(NamedTuple):
+    """Runs of a question that cannot be compared, and why."""
+
+    task: str
+    lab: bool
+    question: str
+    entries: list[Entry]
     reason: str
 
 
-class Paired(NamedTuple):
-    """Two states, question by question."""
-
-    pairs: list[Pair]
-    refused: list[Refused]
-    vanished: list[Runs]
-    new: list[Runs]
+Found = Pair | Runs | Refused
 
 
-def question(entry: Entry) -> tuple[str, str]:
-    """An entry's place without its seed, and its seed."""
-    parts = entry.asked()
-    seed = parts.pop("seed", "")
-    return " ".join(parts.values()), seed
+def question(board: Board, place: str) -> tuple[str, str]:
+    """A place without its seed, and its seed."""
+    seed = SEED.search(place)
+    return (place[: seed.start()], seed[1]) if seed else (place, "")
 
 
-def each_seed(entry: Entry) -> tuple[str, str]:
+def each_seed(board: Board, place: str) -> tuple[str, str]:
     """The whole place: seeds are not put together."""
-    return entry.place, ""
+    return place, ""
 
 
 def pair(
@@ -65,8 +65,8 @@ def pair(
     names: tuple[str, str],
     key: Key = question,
     apart: Collection[str] = (),
-) -> Paired:
-    """Pair the entries of two states by task and question.
+) -> Iterator[Found]:
+    """Pair the entries of two states by task and question, a question at a time.
 
     Seeds that both sides have are compared; those of one side alone are new or vanished. Where the
     sides share no seed, all runs of one stand against all of the other.
@@ -76,94 +76,129 @@ def pair(
         key: what makes two entries the same question; `each_seed` compares seed by seed.
         apart: fields of the task in which pairs may differ, since that is what is compared.
     """
-    found = Paired([], [], [], [])
     for lab, task in sorted({*a, *b}):
-        old, new = (_questions(side.get((lab, task), {}), key) for side in (a, b))
-        for name in sorted({*old, *new}):
-            before, after = old.get(name, {}), new.get(name, {})
-            _pair_runs(found, (task, lab, name), before, after, apart)
-    return _explained(found, names)
+        yield from _Task(task, lab, (a.get((lab, task), {}), b.get((lab, task), {})), names).pair(
+            key, apart
+        )
 
 
-def _questions(board: Mapping[str, Entry], key: Key) -> dict[str, dict[str, list[Entry]]]:
-    """Question -> run -> its entries: one, unless the key leaves something open."""
-    found: dict[str, dict[str, list[Entry]]] = {}
-    for entry in board.values():
-        name, run = key(entry)
-        found.setdefault(name, {}).setdefault(run, []).append(entry)
+class _Task(NamedTuple):
+    """Both sides' entries of a task."""
+
+    task: str
+    lab: bool
+    boards: tuple[Board, Board]
+    names: tuple[str, str]
+
+    def pair(self, key: Key, apart: Collection[str]) -> Iterator[Found]:
+        sides = [_questions(board, key) for board in self.boards]
+        alone: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
+        for name in sorted({*sides[0], *sides[1]}):
+            old, new = (side.get(name, {}) for side in sides)
+            several = [places for some in (old, new) for places in some.values() if len(places) > 1]
+            if several:
+                yield self._undecided(name, several)
+                continue
+            common = [run for run in old if run in new]
+            if common or (old and new):
+                yield from self._both(name, old, new, common, apart)
+            for side, (runs, other) in enumerate(((old, new), (new, old))):
+                rest = [place for run, (place,) in runs.items() if run not in other]
+                if rest and (common or not other):
+                    alone[side][name] = rest
+        yield from self._one_sided(alone)
+
+    def _both(
+        self,
+        name: str,
+        old: Mapping[str, list[str]],
+        new: Mapping[str, list[str]],
+        common: list[str],
+        apart: Collection[str],
+    ) -> Iterator[Found]:
+        """Pair the common runs, or else all of one side with all of the other."""
+        if not common:
+            before, after = (
+                [board[place] for (place,) in runs.values()]
+                for board, runs in zip(self.boards, (old, new), strict=True)
+            )
+            reason = next(
+                filter(None, (unpairable(before[0], each, apart) for each in after)), None
+            )
+            fitting = [] if reason else [(before, after)]
+            reasons = {reason: after} if reason else {}
+        else:
+            fitting, reasons = [], {}
+            for run in common:
+                (first,), (second,) = old[run], new[run]
+                after_one = self.boards[1][second]
+                before_one = after_one if self._same(first, second) else self.boards[0][first]
+                reason = unpairable(before_one, after_one, apart)
+                if reason is None:
+                    fitting.append(([before_one], [after_one]))
+                else:
+                    reasons.setdefault(reason, []).append(after_one)
+        if fitting:
+            before, after = ([entry for part in fitting for entry in part[i]] for i in (0, 1))
+            yield Pair(self.task, self.lab, name, before, after)
+        for reason, entries in reasons.items():
+            yield Refused(self.task, self.lab, name, entries, reason)
+
+    def _same(self, first: str, second: str) -> bool:
+        return first == second and same(*self.boards, first)
+
+    def _undecided(self, name: str, several: list[list[str]]) -> Refused:
+        places = [place for some in several for place in some]
+        entries = [
+            board[place]
+            for board in self.boards
+            for place in dict.fromkeys(places)
+            if place in board
+        ]
+        reason = f"several results of one side: {', '.join(dict.fromkeys(places))}"
+        return Refused(self.task, self.lab, name, entries, reason)
+
+    def _one_sided(self, alone: tuple[dict[str, list[str]], ...]) -> Iterator[Found]:
+        """Runs of one side; those that the other has with another split or limit are refused."""
+        # By method and model first, read from the places: most have nothing of the kind.
+        near = [{_words(place) for places in some.values() for place in places} for some in alone]
+        asked = [
+            {
+                _asked(board[places[0]]): places[0]
+                for places in some.values()
+                if _words(places[0]) in other
+            }
+            for board, some, other in zip(self.boards, alone, near[::-1], strict=True)
+        ]
+        for side, some in enumerate(alone):
+            for name, places in some.items():
+                entries = [self.boards[side][place] for place in places]
+                other = (
+                    asked[1 - side].get(_asked(entries[0]))
+                    if _words(places[0]) in near[1 - side]
+                    else None
+                )
+                if other is None:
+                    yield Runs(self.task, self.lab, name, entries, side)
+                    continue
+                pair = (entries[0], self.boards[1 - side][other])
+                reason = (
+                    f"only in {self.names[side]}; {unpairable(*(pair[::-1] if side else pair))}"
+                )
+                yield Refused(self.task, self.lab, name, entries, reason)
+
+
+def _questions(board: Board, key: Key) -> dict[str, dict[str, list[str]]]:
+    """Question -> run -> its places: one, unless the key leaves something open."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for place in board:
+        name, run = key(board, place)
+        found.setdefault(name, {}).setdefault(run, []).append(place)
     return found
 
 
-def _pair_runs(
-    found: Paired,
-    where: tuple[str, bool, str],
-    before: Mapping[str, list[Entry]],
-    after: Mapping[str, list[Entry]],
-    apart: Collection[str],
-) -> None:
-    open_left = [some for side in (before, after) for some in side.values() if len(some) > 1]
-    if open_left:
-        entries = [entry for some in open_left for entry in some]
-        reason = f"several results of one side: {', '.join(entry.place for entry in entries)}"
-        found.refused.append(Refused(Runs(*where, entries), reason))
-        return
-    old, new = ({run: some[0] for run, some in side.items()} for side in (before, after))
-    common = old.keys() & new.keys()
-    if old and new and not common:
-        sides = (list(old.values()), list(new.values()))
-        reasons = {unpairable(sides[0][0], entry, apart) for entry in sides[1]}
-        _sort_out(found, where, [(sides, next(iter(reasons - {None}), None))])
-        return
-    _sort_out(
-        found,
-        where,
-        [
-            (([old[run]], [new[run]]), unpairable(old[run], new[run], apart))
-            for run in old
-            if run in common
-        ],
-    )
-    for side, runs in ((found.vanished, old), (found.new, new)):
-        rest = [entry for run, entry in runs.items() if run not in common]
-        if rest:
-            side.append(Runs(*where, rest))
-
-
-def _sort_out(
-    found: Paired,
-    where: tuple[str, bool, str],
-    checked: Sequence[tuple[tuple[list[Entry], list[Entry]], str | None]],
-) -> None:
-    """Put runs of both sides into one pair, those with a reason against it apart by reason."""
-    fitting = [sides for sides, reason in checked if reason is None]
-    if fitting:
-        before, after = ([entry for sides in fitting for entry in sides[i]] for i in (0, 1))
-        found.pairs.append(Pair(*where, before, after))
-    for reason in dict.fromkeys(reason for _, reason in checked if reason is not None):
-        entries = [entry for sides, why in checked if why == reason for entry in sides[1]]
-        found.refused.append(Refused(Runs(*where, entries), reason))
-
-
-def _explained(found: Paired, names: tuple[str, str]) -> Paired:
-    """Runs of one side whose question the other has with another split or limit are refused."""
-    # By what was asked: the first of each question's runs.
-    indexed = [
-        {(runs.lab, runs.task, _asked(runs.entries[0])): runs.entries[0] for runs in side}
-        for side in (found.vanished, found.new)
-    ]
-    refused = list(found.refused)
-    rest: tuple[list[Runs], list[Runs]] = ([], [])
-    for position, side in enumerate((found.vanished, found.new)):
-        for runs in side:
-            entry = runs.entries[0]
-            other = indexed[1 - position].get((runs.lab, runs.task, _asked(entry)))
-            if other is None:
-                rest[position].append(runs)
-            else:
-                sides = (other, entry) if position else (entry, other)
-                reason = f"only in {names[position]}; {unpairable(*sides)}"
-                refused.append(Refused(runs, reason))
-    return Paired(found.pairs, refused, *rest)
+def _words(place: str) -> tuple[str, ...]:
+    return tuple(place.split(" ", 2)[:2])
 
 
 def _asked(entry: Entry) -> str:

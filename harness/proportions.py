@@ -1,6 +1,8 @@
 """Shares of items that are right or wrong: an interval of one, the paired test of two."""
 
+from collections.abc import Callable
 from functools import lru_cache
+from math import erfc, inf, sqrt
 
 import numpy as np
 
@@ -13,7 +15,7 @@ TINY = 1e-12
 
 
 @lru_cache(maxsize=4096)
-def quantile(freedom: float = np.inf, level: float = LEVEL) -> float:
+def quantile(freedom: float = inf, level: float = LEVEL) -> float:
     """Two-sided quantile of Student's t; of the normal distribution by default."""
     import scipy.special
 
@@ -23,8 +25,20 @@ def quantile(freedom: float = np.inf, level: float = LEVEL) -> float:
 def wilson(value: float, n: float, z: float) -> tuple[float, float]:
     """Wilson's score interval (1927) of a share of n items, at a quantile z."""
     center = (value + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * float(np.sqrt(value * (1 - value) / n + z * z / (4 * n * n)))
+    half = z / (1 + z * z / n) * sqrt(value * (1 - value) / n + z * z / (4 * n * n))
     return max(0.0, center - half), min(1.0, center + half)
+
+
+def root(function: Callable[[float], float], low: float, high: float, steps: int = 45) -> float:
+    """Where a monotone function is 0, by bisection: scipy.optimize takes half a second to load."""
+    rising = function(high) > 0
+    for _ in range(steps):
+        middle = (low + high) / 2
+        if (function(middle) > 0) == rising:
+            high = middle
+        else:
+            low = middle
+    return (low + high) / 2
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -36,36 +50,31 @@ def mcnemar(only_a: int, only_b: int) -> float:
     The exact conditional test keeps far below its level, and this one never far above: at most
     5.4 % at 5 % (Fagerland, Lydersen and Laake 2013). It is the test that `tango` inverts.
     """
-    import scipy.special
-
     discordant = only_a + only_b
-    if discordant == 0:
-        return 1.0
-    return float(scipy.special.erfc(abs(only_b - only_a) / np.sqrt(2 * discordant)))
+    return erfc(abs(only_b - only_a) / sqrt(2 * discordant)) if discordant else 1.0
 
 
+@lru_cache(maxsize=4096)
 def tango(only_a: int, only_b: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Score interval (Tango 1998) of the difference of two shares, b - a, over n paired items.
 
     It holds 0 exactly where `mcnemar` does not reject.
     """
-    import scipy.optimize
-
     z, value = quantile(level=level), (only_b - only_a) / n
 
     def score(difference: float) -> float:
         """How many standard errors the observed difference lies above a true one."""
         middle = -only_b - only_a + (2 * n - only_b + only_a) * difference
         constant = -only_a * difference * (1 - difference)
-        root = np.sqrt(max(0.0, middle * middle - 8 * n * constant))
-        variance = n * (2 * (root - middle) / (4 * n) + difference * (1 - difference))
+        far = sqrt(max(0.0, middle * middle - 8 * n * constant))
+        variance = n * (2 * (far - middle) / (4 * n) + difference * (1 - difference))
         gap = only_b - only_a - n * difference
-        return float(gap / np.sqrt(max(variance, TINY)))
+        return gap / sqrt(max(variance, TINY))
 
     def end(sign: int) -> float:
         if value == sign:
             return value
-        return float(scipy.optimize.brentq(lambda d: score(d) + sign * z, value, sign, xtol=1e-12))
+        return root(lambda d: score(d) + sign * z, value, sign)
 
     return end(-1), end(1)
 
@@ -77,8 +86,6 @@ def detectable(discordant: int, n: int, alpha: float) -> float | None:
     The exact power, discreteness included, where as many items as observed differ between the
     sides, or as many as the difference itself needs. None where no difference is found so often.
     """
-    import scipy.optimize
-
     observed = discordant / n
 
     def lacking(difference: float) -> float:
@@ -86,7 +93,7 @@ def detectable(discordant: int, n: int, alpha: float) -> float | None:
 
     if lacking(1.0) < 0:
         return None
-    return float(scipy.optimize.brentq(lacking, 0.0, 1.0, xtol=1e-6))
+    return root(lacking, 0.0, 1.0, steps=20)
 
 
 def _power(difference: float, discordance: float, n: int, alpha: float) -> float:

@@ -90,7 +90,7 @@ def summarize(entries: Sequence[Entry], baseline: str = BASELINE) -> Summary:
                 primary=some.primary,
                 higher_is_better=some.higher_is_better,
                 n=some.items.n,
-                clusters=len(np.unique(unpack(some.items).clusters)),
+                clusters=int(unpack(some.items).clusters.max(initial=-1)) + 1,
                 groups=judged,
             )
         )

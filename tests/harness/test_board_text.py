@@ -27,7 +27,7 @@ def board(entries: list[Entry]) -> Board:
 
 def text_of(entries: list[Entry]) -> BoardText:
     made = board(entries)
-    return BoardText(leaderboard.dump(made).encode(), *leaderboard._frame(made))
+    return BoardText(leaderboard.dump(made).encode(), *leaderboard.frame(made))
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,7 +102,7 @@ def test_places_out_of_order_are_noticed_where_all_are_read(tmp_path: Path) -> N
     made = board(ENTRIES)
     text = leaderboard.dump(made).replace('"aspo lab/scenes-pairs', '"aspo', 0)
     swapped = text.replace("aspo m0 ", "aspo m9 ", 1).encode()
-    found = BoardText(swapped, *leaderboard._frame(made))
+    found = BoardText(swapped, *leaderboard.frame(made))
     with pytest.raises(ValueError, match="not in order"):
         list(found.entries())
 

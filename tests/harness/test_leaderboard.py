@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 WRITER = """
 import sys; from pathlib import Path; from builders import entry; from harness import leaderboard
 root, method, start, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-entry([1])  # loads what makes intervals
+entry([0, 1])  # loads what makes intervals
 print("ready", flush=True)
 for seed in range(start, start + count):
     leaderboard.record(root, entry([seed % 2, 1, 0], method=method, seed=seed))

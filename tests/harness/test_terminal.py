@@ -78,7 +78,7 @@ def test_run_table_says_values_differences_and_cost() -> None:
     lines = {line.split("  ")[0]: line for line in pope.splitlines()}
     assert "accuracy ↑ higher is better, 120 items" in text
     assert "wrong_sentences ↓ lower is better, 30 items" in text
-    assert "0.500 [0.412, 0.588]" in lines["base (lab)"]
+    assert "0.500 [0.411, 0.589]" in lines["base (lab)"]
     assert "+0.417 [+" in lines["aspo (lab)"]
     assert lines["aspo (lab)"].endswith("<0.001    better")
     assert "mean of 3 seeds; 712k trainable parameters (100 %); 48.2k train tokens" in text
