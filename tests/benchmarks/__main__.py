@@ -24,6 +24,7 @@ NAMES = (
     "ranking",
     "evaluation",
     "flan_evaluation",
+    "leaderboards",
     "start_up",
 )
 """Modules with a `run(rounds, clock)` that gives comparisons."""
@@ -73,6 +74,9 @@ else the machine does, ratios hardly.
 - **Flan evaluation**: reading, `predicting.predict` with an empty store, scoring and intervals,
   against `simple_evaluate` with its own compilation of templates, one model in memory; the values
   are equal or the run stops.
+- **Leaderboards**: 10,000 entries of 1,000 items of 0 and 1, 15 MB a file; the peer of `record` is
+  the same beside ten entries, that of `compare` reads both files' JSON and no more. All entries of
+  the changed file differ in a twentieth of their items.
 - **Start-up**: whole processes, warm file cache; the goal is for an idle machine.
 """
 
