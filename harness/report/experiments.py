@@ -1,7 +1,7 @@
 """What the tables of experiments are made from: runs of leaderboards, and the fits behind them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,11 @@ import typer
 
 from harness.configs import flat
 from harness.schema import Entry
+
+
+class NoRunError(typer.BadParameter):
+    """A run whose folder is not on this machine."""
+
 
 Changes = Mapping[str, Any]
 """Settings of a method that a row changes."""
@@ -52,6 +57,14 @@ def for_each_seed(base: Sequence[Entry], like: Sequence[Entry]) -> list[Entry]:
     return [entry.model_copy(update={"seed": seed}) for entry in base for seed in seeds]
 
 
+def where_runs_are(table: Callable[[], list[str]]) -> list[str]:
+    """A table that is made from the folders of runs; in a clone without them, why it is left out."""
+    try:
+        return table()
+    except NoRunError as error:
+        return [f"A table is left out: {error.format_message()}"]
+
+
 def run_of(
     runs: Path,
     method: str,
@@ -74,4 +87,4 @@ def run_of(
         same = same and all(said[key] == value for key, value in wanted.items())
         if same and (path.parent / label).exists():
             return path.parent, label
-    raise typer.BadParameter(f"{runs}: no run of {label} {dict(changed)}: give its --runs.")
+    raise NoRunError(f"{runs}: no run of {label} {dict(changed)}: give its --runs.")

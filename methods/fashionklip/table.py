@@ -18,7 +18,7 @@ import typer
 
 import harness
 from harness.leaderboard import load_all
-from harness.report.experiments import Changes, for_each_seed, run_of, runs_of
+from harness.report.experiments import Changes, for_each_seed, run_of, runs_of, where_runs_are
 from harness.report.markdown import difference, head, mean, row
 from harness.schema import Entry
 from harness.shown import echo
@@ -197,7 +197,8 @@ def show(
             arms = _arms(found, world, seeds)
             echo(f"\n**{task}**{'' if tested is None else f', {tested.name}'}\n")
             echo("\n".join([*quality(arms), "", *differences(arms)]))
-    echo("\n" + "\n".join(trainings(world, catalogue, runs, seeds)))
+    table = where_runs_are(lambda: trainings(world, catalogue, runs, seeds))
+    echo("\n" + "\n".join(table))
 
 
 def _is_of(entry: Entry, tested: Path | None) -> bool:

@@ -15,7 +15,7 @@ import typer
 
 import harness
 from harness.leaderboard import load_all
-from harness.report.experiments import Changes, for_each_seed, run_of, runs_of
+from harness.report.experiments import Changes, for_each_seed, run_of, runs_of, where_runs_are
 from harness.report.markdown import difference, head, mean, mean_difference, row
 from harness.schema import Entry
 from harness.shown import echo
@@ -134,7 +134,12 @@ def show(
         for entry in board.values()
     ]
     arms = _arms(found, seeds)
-    for text in (quality(arms), differences(arms), spent(arms, runs), added(arms, found, runs)):
+    for text in (
+        quality(arms),
+        differences(arms),
+        where_runs_are(lambda: spent(arms, runs)),
+        where_runs_are(lambda: added(arms, found, runs)),
+    ):
         echo("\n".join(text) + "\n")
 
 

@@ -16,7 +16,7 @@ import typer
 
 import harness
 from harness.leaderboard import load_all
-from harness.report.experiments import Changes, for_each_seed, run_of, runs_of
+from harness.report.experiments import Changes, for_each_seed, run_of, runs_of, where_runs_are
 from harness.report.markdown import difference, head, mean, row
 from harness.schema import Entry
 from harness.shown import echo
@@ -120,7 +120,7 @@ def show(
         differences(found, [name for name in (*UNTRAINED, *TRAINED) if name != "poir"]),
         *(quality(_rounds(found, method)) for method in REPEATED),
         quality(_scores(found)),
-        collapse(found, runs),
+        where_runs_are(lambda: collapse(found, runs)),
         quality({name: each for name, each in found.items() if name.endswith("greedy")}),
     ]
     for lines in tables:
