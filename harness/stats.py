@@ -4,8 +4,8 @@ Items enter as arrays `num` and `den`, [items], and `clusters`, [items] integers
 cluster (questions on one picture) are not independent, so that clusters are what counts. Without
 `clusters` each item is its own. Everything is a pure function of its arguments, without chance.
 
-`tests/calibration/RESULTS.md` has the simulated coverage of every interval and the size of every
-test.
+`tests/calibration/RESULTS.md` has the simulated coverage of every interval and the rate at which
+every test rejects where nothing differs.
 """
 
 from collections.abc import Sequence

@@ -58,7 +58,7 @@ def for_each_seed(base: Sequence[Entry], like: Sequence[Entry]) -> list[Entry]:
 
 
 def where_runs_are(table: Callable[[], list[str]]) -> list[str]:
-    """A table that is made from the folders of runs; in a clone without them, why it is left out."""
+    """A table made from the folders of runs; in a clone without them, why it is left out."""
     try:
         return table()
     except NoRunError as error:

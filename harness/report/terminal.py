@@ -49,6 +49,11 @@ def run_table(entries: Sequence[Entry] | Summary, baseline: str = BASELINE) -> T
         notes.append("differences of further metrics are outside Holm's correction.")
     if not isinstance(entries, Summary):
         notes += _unmeasured(entries)
+        limits = sorted({entry.limit for entry in entries if entry.limit is not None})
+        notes += [
+            f"--limit {n}: the first {n} items of a task, which are no sample of it."
+            for n in limits
+        ]
     return Tables([*blocks, Block("", [], [], notes)])
 
 

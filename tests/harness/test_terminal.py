@@ -150,3 +150,9 @@ def test_schema_and_terminal_import_nothing_heavy() -> None:
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert json.loads(output.stdout) == [[], []]
+
+
+def test_a_limit_is_said_to_be_no_sample() -> None:
+    text = render(run_table([entry(GOOD, method="base", seed=None, limit=100)]), 140)
+    assert "--limit 100: the first 100 items of a task, which are no sample of it." in text
+    assert "--limit" not in render(run_table(run_entries()), 140)
