@@ -17,6 +17,7 @@ from harness.errors import HarnessError
 from harness.files import remove, write_atomic
 from harness.method import MethodConfig
 from harness.models import precision
+from harness.models.batches import is_out_of_memory
 from harness.schema import Cost, Strict, canonical_json
 from harness.seals import check, is_sealed, seal
 from harness.selection import Notes
@@ -143,7 +144,12 @@ class Fit:
         partial = parameters is not None
         trainer = make_trainer(self, rows, collate, loss, settings, heard, partial)
         set_seed(self.seed)
-        trainer.train(resume_from_checkpoint=last_checkpoint(self.folder / "steps"))
+        try:
+            trainer.train(resume_from_checkpoint=last_checkpoint(self.folder / "steps"))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise HarnessError(too_large(settings)) from error
         self.model.module = trainer.accelerator.unwrap_model(trainer.model)
         self.model.module.eval()
         self.curves += [row for row in trainer.state.log_history if "loss" in row]
@@ -193,6 +199,22 @@ class Fit:
         write_atomic(folder / "stage.json", json.dumps(record, indent=1) + "\n")
         seal(folder)
         remove(folder / "steps")
+
+
+def too_large(settings: TrainSettings) -> str:
+    """What to do where a training step does not fit into memory."""
+    ways = []
+    if settings.micro_batch > 1:
+        ways.append(f"train.micro_batch={settings.micro_batch // 2} (the batch size stays)")
+    if not settings.gradient_checkpointing:
+        ways.append("train.gradient_checkpointing=true")
+    if settings.lora is None:
+        ways.append("train.lora.r=16")
+    ways.append("or take shorter rows or a smaller model")
+    return (
+        f"out of memory in a training step with micro_batch {settings.micro_batch}: set "
+        f"{', '.join(ways)}. --dry-run says what weights and optimizer take."
+    )
 
 
 def make_trainer(

@@ -72,8 +72,8 @@ def fits(run: Callable[[Given], Any], given: Given) -> bool:
     try:
         run(given)
         return True
-    except RuntimeError as error:  # torch.OutOfMemoryError is one
-        if not any(sign in str(error) for sign in SIGNS):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
     # Not in the handler, since the error's frames hold the tensors.
     gc.collect()
@@ -83,6 +83,13 @@ def fits(run: Callable[[Given], Any], given: Given) -> bool:
         assert drawn[1] is not None
         torch.cuda.set_rng_state(drawn[1])
     return False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice, on a GPU or a CPU."""
+    if isinstance(error, RuntimeError):  # torch.OutOfMemoryError is one
+        return any(sign in str(error) for sign in SIGNS)
+    return isinstance(error, MemoryError)
 
 
 def halved(size: int) -> int:

@@ -13,6 +13,7 @@ from tiny_llava import tiny_llava
 from harness import trainer
 from harness.errors import HarnessError
 from harness.settings import Lora, TrainSettings, training_key
+from harness.training import too_large
 from methods.aspo.config import DpoConfig
 
 SETTINGS = {"lr": 1e-2, "epochs": 2, "batch_size": 8, "micro_batch": 8, "save_steps": 1}
@@ -146,6 +147,46 @@ def test_processes_whose_clocks_differ_save_the_same_steps(model, tmp_path):
             process.kill()
     states = [sorted(path.glob("rng_state_*.pth")) for path in tmp_path.glob("steps/checkpoint-*")]
     assert [len(found) for found in states] == [2, 2], "the last two of six steps"
+
+
+OUT_OF_MEMORY = {
+    "a GPU": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "a CPU": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
+    "Python": MemoryError(),
+}
+
+
+@pytest.mark.parametrize("where", OUT_OF_MEMORY)
+def test_a_step_that_memory_does_not_suffice_for_is_one_line(model, tmp_path, where):
+    """Of a forward or a backward pass, after steps that were saved."""
+    count = 0
+
+    def full(module, batch):
+        nonlocal count
+        count += 1
+        if count > 2:
+            raise OUT_OF_MEMORY[where]
+        return training_worker.loss(module, batch)
+
+    fit = training_worker.make_fit(model, tmp_path)
+    settings = TrainSettings(**{**SETTINGS, "micro_batch": 4})
+    said = (
+        "micro_batch 4: set train.micro_batch=2 .*, train.gradient_checkpointing=true, train.lora"
+    )
+    with pytest.raises(HarnessError, match=said):
+        fit.train(training_worker.ROWS, training_worker.collate, full, settings)
+    assert trainer.last_checkpoint(tmp_path / "steps")
+    small = settings.model_copy(update={"micro_batch": 1, "lora": Lora(r=2)})
+    assert "micro_batch=" not in too_large(small) and "lora" not in too_large(small)
+
+
+def test_another_error_of_a_step_stays_itself(model, tmp_path):
+    def wrong(module, batch):
+        raise RuntimeError("shapes differ")
+
+    fit = training_worker.make_fit(model, tmp_path)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        fit.train(training_worker.ROWS, training_worker.collate, wrong, TrainSettings(**SETTINGS))
 
 
 def test_how_often_a_training_saves_is_no_part_of_what_it_depends_on():
