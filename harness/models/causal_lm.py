@@ -11,8 +11,9 @@ from transformers import AutoModelForCausalLM
 
 from harness.errors import DataError, HarnessError
 from harness.models.batches import USUAL, in_batches
-from harness.models.cutting import report_cut
+from harness.models.cutting import beginning, report_cut
 from harness.models.generation import left_padded, sampling, seeded
+from harness.models.generation_settings import NEW_TOKENS
 from harness.models.lengths import pad_id, positions
 from harness.models.pretrained import read_model, read_tokenizer
 from harness.models.role import RoleModel
@@ -126,12 +127,58 @@ class CausalLM(RoleModel):
             "answer_mask": pad_sequence(masks, True, 0).bool(),
         }
 
-    def chat_texts(self, conversations: Sequence["Conversation"]) -> list[str]:
+    def room(self, new_tokens: int) -> int:
+        """Return how many tokens a prompt may have beside so many new ones."""
+        room = positions(self.module) - new_tokens
+        if room < 1:
+            raise HarnessError(
+                f"the model reads {positions(self.module)} tokens: {new_tokens} new ones leave "
+                "no room for a prompt: lower max_new_tokens."
+            )
+        return room
+
+    def chat_texts(
+        self, conversations: Sequence["Conversation"], new_tokens: int | None = None
+    ) -> list[str]:
         """Conversations as the texts that the model's own chat format makes of them.
 
+        Args:
+            new_tokens: what the model is to say beside it. Of a conversation that leaves no room
+                for so much the last message is cut at its end, and a warning says so: cut at its
+                beginning it would have lost the format's header and what the model was told first.
+
         Raises:
-            HarnessError: where the tokenizer has no such format, or refuses what it is given.
+            HarnessError: where the tokenizer has no such format, or refuses what it is given;
+                where a conversation leaves no room without its last message.
         """
+        texts = self._chat_texts(conversations)
+        if new_tokens is None or not texts:
+            return texts
+        room = self.room(new_tokens)
+        long = [i for i, row in enumerate(self._token_ids(texts)) if len(row) > room]
+        for i in long:
+            texts[i] = self._shortened(conversations[i], room)
+        report_cut([repr(conversations[i][-1]["content"][:40]) for i in long])
+        return texts
+
+    def _shortened(self, conversation: "Conversation", room: int) -> str:
+        """The text of a conversation with as much of its last message as there is room for."""
+        *before, last = conversation
+
+        def told(content: str) -> str:
+            return self._chat_texts([[*before, {**last, "content": content}]])[0]
+
+        def read(content: str) -> list[int]:
+            return self._token_ids([told(content)])[0]
+
+        if len(read("")) > room:
+            raise HarnessError(
+                f"a conversation has {len(read(''))} tokens without its last message, and there is "
+                f"room for {room}: lower max_new_tokens, or leave the conversation out."
+            )
+        return told(beginning(last["content"], read, room))
+
+    def _chat_texts(self, conversations: Sequence["Conversation"]) -> list[str]:
         if not conversations:
             return []
         if not self.tokenizer.chat_template:
@@ -151,18 +198,20 @@ class CausalLM(RoleModel):
             ) from None
         return texts
 
-    def prompt_texts(self, prompts: Sequence[str]) -> list[str]:
-        """A user's messages in the model's own chat format; as they are where it has none."""
+    def prompt_texts(self, prompts: Sequence[str], new_tokens: int | None = None) -> list[str]:
+        """A user's messages in the model's own chat format, as `chat_texts`; as they are where it
+        has none."""
         if not self.tokenizer.chat_template:
             return list(prompts)
-        return self.chat_texts([[{"role": "user", "content": prompt}] for prompt in prompts])
+        chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
+        return self.chat_texts(chats, new_tokens)
 
     @torch.inference_mode()
     def generate(
         self,
         texts: Sequence[str],
         *,
-        max_new_tokens: int = 256,
+        max_new_tokens: int = NEW_TOKENS,
         temperature: float = 0.0,
         top_p: float = 1.0,
         samples: int = 1,
@@ -172,7 +221,7 @@ class CausalLM(RoleModel):
 
         Args:
             texts: whole prompts. One that leaves no room for `max_new_tokens` is cut at its
-                beginning, as lm-eval does; a warning says so.
+                beginning, as lm-eval does; a warning says so. `chat_texts` cuts chats before.
             samples: continuations per text; those of a text stand together.
 
         Texts of similar length share a batch, equal greedy ones are continued once. Sampling draws
@@ -185,12 +234,7 @@ class CausalLM(RoleModel):
                 zip(alone, self.generate(alone, max_new_tokens=max_new_tokens), strict=True)
             )
             return [said[text] for text in texts for _ in range(samples)]
-        room = positions(self.module) - max_new_tokens
-        if room < 1:
-            raise HarnessError(
-                f"the model reads {positions(self.module)} tokens: {max_new_tokens} new ones leave "
-                "no room for a prompt: lower max_new_tokens."
-            )
+        room = self.room(max_new_tokens)
         rows = [row or self._nothing() for row in self._token_ids(texts)]
         report_cut(
             [repr(texts[i][:40]) for i in range(len(rows)) if len(rows[i]) > room], "beginning"

@@ -12,11 +12,14 @@ from pydantic import Field, ValidationError
 from harness.errors import complaint, suggestion
 from harness.schema import Strict
 
+NEW_TOKENS = 256
+"""Most tokens that a model says where nobody says otherwise."""
+
 
 class Greedy(Strict, strict=True, allow_inf_nan=False):
     """What every model that writes takes."""
 
-    max_new_tokens: int = Field(256, ge=1)
+    max_new_tokens: int = Field(NEW_TOKENS, ge=1)
 
 
 class CausalGeneration(Greedy):

@@ -76,7 +76,9 @@ def rewritten(
     if not rewriting.by_model:
         return [rewriting.filled(prompt) for prompt in prompts]
     said = model.generate(
-        model.prompt_texts([rewriting.filled(prompt) for prompt in prompts]),
+        model.prompt_texts(
+            [rewriting.filled(prompt) for prompt in prompts], rewriting.max_new_tokens
+        ),
         max_new_tokens=rewriting.max_new_tokens,
         temperature=rewriting.temperature,
         top_p=rewriting.top_p,

@@ -66,7 +66,7 @@ def _proposals(fit: Fit, config: OproConfig, history: Sequence[JsonRow], step: i
 
     def propose(_: Sequence[int], __: int) -> list[JsonRow]:
         texts = fit.model.generate(
-            fit.model.prompt_texts([asked]),
+            fit.model.prompt_texts([asked], config.max_new_tokens),
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             samples=config.proposals,

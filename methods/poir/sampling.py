@@ -32,7 +32,9 @@ def in_memory(model: CausalLM, rewriting: Rewriting, settings: Collect) -> Sampl
 
     def sample(prompts: Sequence[str], seed: int) -> list[str]:
         return model.generate(
-            model.prompt_texts([rewriting.filled(prompt) for prompt in prompts]),
+            model.prompt_texts(
+                [rewriting.filled(prompt) for prompt in prompts], rewriting.max_new_tokens
+            ),
             max_new_tokens=rewriting.max_new_tokens,
             temperature=settings.temperature,
             top_p=settings.top_p,

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from harness.chat import Chat, ChatConfig
 from harness.errors import HarnessError, complaint
 from harness.models import lifetime, loading
+from harness.models.generation_settings import NEW_TOKENS
 from harness.models.rewriting import Rewriting, read_rewriting, rewritten
 from harness.schema import digest
 from tasks.preference.options import AnswerOptions
@@ -88,11 +89,13 @@ def responder(
 def by_model(model: "CausalLM", template: str, generation: Mapping[str, Any]) -> Respond:
     """A model in memory, asked in its own chat format; one without a format can answer one turn."""
 
+    new = generation.get("max_new_tokens", NEW_TOKENS)
+
     def respond(dialogues: Sequence[Dialogue]) -> list[str]:
         if all(len(dialogue) == 1 for dialogue in dialogues):
-            texts = model.prompt_texts([_filled(template, text) for (text,) in dialogues])
+            texts = model.prompt_texts([_filled(template, text) for (text,) in dialogues], new)
         else:
-            texts = model.chat_texts([_messages(each, template) for each in dialogues])
+            texts = model.chat_texts([_messages(each, template) for each in dialogues], new)
         return model.generate(texts, **generation)
 
     return respond

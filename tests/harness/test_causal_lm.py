@@ -138,6 +138,29 @@ def test_a_prompt_that_leaves_no_room_is_cut_at_its_beginning(plain):
         plain.generate(["blue"], max_new_tokens=512)
 
 
+def test_a_chat_that_leaves_no_room_is_cut_within_its_last_message(chat, caplog):
+    """The format's header and what was said first stay, and so does the end of the prompt."""
+    first = [{"role": "user", "content": "red"}, {"role": "assistant", "content": "blue"}]
+    long = [*first, {"role": "user", "content": "green " * 700}]
+    with caplog.at_level("WARNING"):
+        short, cut = chat.chat_texts([first, long], new_tokens=6)
+    assert short == chat.chat_texts([first])[0]
+    assert cut.startswith("<s>user : red </s>user : blue </s>user : green green")
+    assert cut.endswith(" </s>assistant : ")
+    rows = chat._token_ids([cut])
+    assert 500 < len(rows[0]) <= 506
+    assert "1 texts are too long and lost their end" in caplog.text
+    (alone,) = chat.prompt_texts(["green " * 700], 6)
+    assert alone.startswith("<s>user : green") and alone.endswith("assistant : ")
+    assert chat.generate([alone], **NEW) == [greedily(chat, chat._token_ids([alone])[0], 6)]
+
+
+def test_a_chat_that_is_too_long_without_its_last_message_is_refused(chat):
+    long = [{"role": "user", "content": "green " * 700}, {"role": "user", "content": "red"}]
+    with pytest.raises(HarnessError, match=r"without its last message, and there is room for 506:"):
+        chat.chat_texts([long], new_tokens=6)
+
+
 def test_no_texts_are_continued_by_none(plain, chat):
     for model in (plain, chat):
         assert model.prompt_texts([]) == []

@@ -14,7 +14,7 @@ class Echo:
         self.said = list(said)
         self.asked = []
 
-    def prompt_texts(self, prompts):
+    def prompt_texts(self, prompts, new_tokens):
         return [f"<user>{prompt}" for prompt in prompts]
 
     def generate(self, texts, **settings):
