@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from harness.chat import Chat, ChatConfig, plain_address
 from harness.judges import Case, Identity, Judge, Verdict
+from harness.models.batches import USUAL
 from harness.schema import Strict, digest
 from tasks.preference.judges.local import LocalChat, setting_model, weights_name
 from tasks.preference.judges.prompts import NAMES, Prompt, open_prompt
@@ -21,6 +22,9 @@ class LlmConfig(ChatConfig):
     this machine."""
     model: str = Field(min_length=1)
     """The model's name at the endpoint; without one an embedded name, a folder or a hub name."""
+    batch_size: int = Field(USUAL, ge=1)
+    """Conversations of one forward pass of a model on this machine; halved where memory does not
+    suffice."""
     prompt: str = ""
     """`mt-bench-pair`, `mt-bench-single`, or a file with a prompt of AlpacaEval's format; empty:
     MT-bench's for as many answers as are shown."""
@@ -49,7 +53,7 @@ class Llm(Judge):
             self._chat = Chat(config, folder)
             return
         with setting_model(name, " A model at an endpoint takes base_url."):
-            self._chat = LocalChat(config.model, config.max_tokens, folder)
+            self._chat = LocalChat(config.model, config.max_tokens, folder, config.batch_size)
         self._model = weights_name(config.model, self._chat.weights)
 
     def identity(self) -> Identity:

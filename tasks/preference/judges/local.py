@@ -13,6 +13,7 @@ from harness.computations import of_adapters
 from harness.errors import HarnessError
 from harness.files import recorded_name
 from harness.models import lifetime, loading
+from harness.models.batches import USUAL
 from harness.models.lengths import positions
 
 
@@ -38,11 +39,12 @@ class LocalChat:
     a kill. The model is loaded when there is something to ask.
     """
 
-    def __init__(self, model: str, max_tokens: int, folder: Path) -> None:
+    def __init__(self, model: str, max_tokens: int, folder: Path, batch_size: int = USUAL) -> None:
         self.model = loading.resolve(model)
         self.weights = loading.identity(self.model)
         self._code = reached(Computation((__name__,)) | of_adapters(self.model)).key()
         self.max_tokens = max_tokens
+        self.batch_size = batch_size
         self._kept = KeptAnswers(folder)
 
     def answers(self, conversations: Sequence[Conversation]) -> list[Answer]:
@@ -69,8 +71,13 @@ class LocalChat:
         }
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
+    def _loaded(self) -> Any:
+        model = loading.load(self.model, "causal-lm")
+        model.batch_size = self.batch_size
+        return model
+
     def _ask(self, missing: dict[str, Conversation]) -> dict[str, Answer]:
-        model = lifetime.kept(self, lambda: loading.load(self.model, "causal-lm"))
+        model = lifetime.kept(self, self._loaded)
         texts = dict(zip(missing, model.chat_texts(list(missing.values())), strict=True))
         room = positions(model.module) - self.max_tokens
         if room < 1:

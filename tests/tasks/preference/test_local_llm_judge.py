@@ -126,10 +126,10 @@ def test_an_ended_run_goes_on_after_its_last_whole_batch(tmp_path, generated, mo
     questions = said(*("x" * n for n in range(1, 8)))
     monkeypatch.setattr(loading, "load", ending_after(2))
     with pytest.raises(KeyboardInterrupt):
-        LocalChat(model, 3, tmp_path).answers(questions)
+        LocalChat(model, 3, tmp_path, 2).answers(questions)
     assert len((tmp_path / KEPT).read_text().splitlines()) == 4
     monkeypatch.setattr(loading, "load", ending_after(2))
-    answers = LocalChat(model, 3, tmp_path).answers(questions)
+    answers = LocalChat(model, 3, tmp_path, 2).answers(questions)
     assert [text.count("x") for text in generated] == [7, 6, 5, 4, 3, 2, 1]
     monkeypatch.setattr(loading, "load", ending_after(9))
     assert answers == LocalChat(model, 3, tmp_path / "new").answers(questions)
@@ -216,3 +216,19 @@ def test_the_prompt_that_a_local_model_reads_is_the_judges(tmp_path, generated):
     judge(chat_model(tmp_path / "model"), tmp_path).judge([PAIR])
     system, user = (message["content"] for message in open_prompt("mt-bench-pair").messages(PAIR))
     assert generated == [f"<s>system: {system}</s>user: {user}</s>assistant: "]
+
+
+def test_how_many_are_asked_at_once_is_a_setting_and_no_part_of_the_identity(tmp_path, monkeypatch):
+    model, sizes = chat_model(tmp_path / "model"), []
+    generate = CausalLM.generate
+
+    def noted(self, texts, **settings):
+        sizes.append(len(texts))
+        return generate(self, texts, **settings)
+
+    monkeypatch.setattr(CausalLM, "generate", noted)
+    small, usual = judge(model, tmp_path / "a", batch_size=2), judge(model, tmp_path / "b")
+    cases = [Case.of(f"Why {i}?", "Because.", "Who knows.") for i in range(5)]
+    assert small.judge(cases) == usual.judge(cases)
+    assert sizes == [2, 2, 1, 5]
+    assert small.identity() == usual.identity()
