@@ -10,7 +10,7 @@ import json
 import mmap
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 BEGIN = b'\n    "'
 """What an entry begins with: deeper lines have more blanks, and a JSON text has no line breaks."""
@@ -99,3 +99,29 @@ class BoardText:
         """Where the entry after begins; the end after the last."""
         found = self.data.find(BEGIN, start, self.end)
         return self.end if found < 0 else found + 1
+
+
+def lines(value: Any, indent: str) -> Iterator[str]:
+    """JSON text with sorted keys; a container of bare numbers and nulls stays on one line."""
+    if not isinstance(value, dict | list):
+        yield json_line(value)
+        return
+    parts = list(value.values()) if isinstance(value, dict) else value
+    if all(part is None or isinstance(part, bool | int | float) for part in parts):
+        yield json_line(value)
+        return
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    inner = indent + "  "
+    yield opening
+    rows = sorted(value.items()) if isinstance(value, dict) else [(None, part) for part in value]
+    for position, (key, part) in enumerate(rows):
+        yield f"{',' if position else ''}\n{inner}"
+        if key is not None:
+            yield f"{json_line(key)}: "
+        yield from lines(part, inner)
+    yield f"\n{indent}{closing}"
+
+
+def json_line(value: Any) -> str:
+    """A value on one line, keys sorted."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)

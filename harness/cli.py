@@ -13,9 +13,10 @@ import typer
 from typer.core import TyperGroup
 
 from harness import registry
+from harness.compare_command import compare, show_tables
 from harness.engine_commands import engine_commands
 from harness.errors import HarnessError, NoResultError, one_line, suggestion
-from harness.pairs import by_comma, pairs
+from harness.pairs import pairs
 from harness.plugin_commands import AsJson, build_model, list_plugins, show_plugin
 from harness.shown import echo, shown
 
@@ -210,57 +211,12 @@ def score(
 app.add_typer(engine_commands, name="engines")
 
 
-@app.command()
-def compare(
-    before: Annotated[str, typer.Argument(help="File, folder, git revision; value of --across.")],
-    after: Annotated[str, typer.Argument(help="The same, to be compared with it.")],
-    details: Annotated[
-        bool, typer.Option("--details", help="Every result, not a summary.")
-    ] = False,
-    tasks: Annotated[str | None, typer.Option(help="These alone, by comma, in detail.")] = None,
-    across: Annotated[
-        str | None,
-        typer.Option(help="Compare two models, methods, seeds, judges, or values of a setting."),
-    ] = None,
-    per_seed: Annotated[bool, typer.Option("--per-seed", help="Seeds one by one.")] = False,
-    fail_on: Annotated[
-        str | None, typer.Option(help="worse, missing, refused, by comma: exit 1 if any is.")
-    ] = None,
-    as_json: AsJson = False,
-    leaderboards: Annotated[
-        Path | None, typer.Option(help="Folder of leaderboards inside revisions.")
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of runs, where outputs may lie.")] = Path(
-        "runs"
-    ),
-) -> None:
-    """Compare two states of leaderboards, or two of anything in them, paired item by item."""
-    from harness import compare as comparing
-    from harness.boards import folder
-    from harness.report.comparison import comparison_summary, comparison_table
-
-    failures = set(by_comma(fail_on))
-    if unknown := failures - set(comparing.FAILURES):
-        known = ", ".join(comparing.FAILURES)
-        raise HarnessError(f"--fail-on takes {known}, by comma, not '{sorted(unknown)[0]}'.")
-    result = comparing.compare(
-        before,
-        after,
-        leaderboards=folder(leaderboards),
-        runs=runs,
-        tasks=by_comma(tasks),
-        per_seed=per_seed,
-        across=across,
-    )
-    if as_json:
-        echo(result.model_dump_json(indent=1))
-    else:
-        _print(comparison_table(result) if details or tasks else comparison_summary(result))
-    if failures & result.failures():
-        raise typer.Exit(1)
-
-
-for name, command in (("list", list_plugins), ("show", show_plugin), ("build", build_model)):
+for name, command in (
+    ("compare", compare),
+    ("list", list_plugins),
+    ("show", show_plugin),
+    ("build", build_model),
+):
     app.command(name)(command)
 
 
@@ -284,18 +240,12 @@ def _show(entries: Any, baseline: str, as_json: bool) -> None:
     else:
         from harness.report.terminal import run_table
 
-        _print(run_table(entries, baseline))
+        show_tables(run_table(entries, baseline))
 
 
 def _print_examples(examples: Any) -> None:
     for what, lines in examples.items():
         echo("\n".join(["", f"{shown(what)}, for example:", *(f"  {shown(x)}" for x in lines)]))
-
-
-def _print(tables: Any) -> None:
-    from rich.console import Console
-
-    Console().print(tables)
 
 
 def _main_process() -> bool:

@@ -6,9 +6,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from harness import differences, stats
-from harness.differences import Difference, PairedTest, Sides, paired_test
+from harness.differences import Difference
 from harness.errors import HarnessError
 from harness.packing import Columns, unpack
+from harness.paired import PairedTest, Sides, paired_test
 from harness.schema import Entry, Strict
 
 ALPHA = 0.05

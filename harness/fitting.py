@@ -20,7 +20,7 @@ from harness.settings import full_precision, training_key
 from harness.store import Store, turn
 
 if TYPE_CHECKING:
-    from harness.training import Report
+    from harness.training import Fit, Report
 
 
 class Fitted(Strict):
@@ -168,8 +168,13 @@ def _train(
         raise HarnessError(
             f"method '{arm.name}' ended without training: `fit.train` was not called."
         )
-    if not processes.is_main():
-        return
+    if processes.is_main():
+        _write(fit, folder, shared, time.perf_counter() - started)
+
+
+def _write(fit: "Fit", folder: Path, shared: Mapping[str, Any], seconds: float) -> None:
+    """What a fit left: its checkpoint, curves and record, sealed."""
+    assert fit.cost is not None
     checkpoint = folder / "checkpoint"
     with whole_folder(checkpoint) as partial:
         (fit.save or fit.model.save)(partial)
@@ -180,7 +185,7 @@ def _train(
         "weights": loading.identity(checkpoint),
         "dataset_fingerprint": shared["dataset"],
         "cost": fit.cost.model_dump(mode="json"),
-        "seconds": round(time.perf_counter() - started, 3),
+        "seconds": round(seconds, 3),
     }
     write_atomic(folder / "fit.json", json.dumps(record, indent=1) + "\n")
     seal(folder)

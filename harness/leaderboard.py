@@ -14,7 +14,6 @@ import json
 import math
 import mmap
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.agreement import contradiction
-from harness.board_text import BoardText
+from harness.board_text import BoardText, json_line, lines
 from harness.errors import HarnessError
 from harness.files import lock, remove_leftovers, write_atomic
 from harness.reading import check_regular
@@ -107,8 +106,8 @@ def _spliced(path: Path, text: BoardText, entry: Entry) -> str:
         old = checked(json.loads(text.entry(found)), entry.place, board, str(path))
     outcome = _outcome(old, entry)
     if outcome != "unchanged":
-        lines = "".join(_lines(_rounded(entry), "    "))
-        parts = text.spliced(found, f"    {_json(entry.place)}: {lines}".encode())
+        said = "".join(lines(_rounded(entry), "    "))
+        parts = text.spliced(found, f"    {json_line(entry.place)}: {said}".encode())
         write_atomic(path, parts)
     return outcome
 
@@ -124,7 +123,7 @@ def canonical(path: Path, board: Board) -> BoardText | None:
 def frame(board: Board) -> tuple[bytes, bytes]:
     """What a board's text has before its first entry and after its last."""
     value = {"schema": SCHEMA_VERSION, "task": board.task, "lab": board.lab, "entries": {"": ""}}
-    head, _, tail = "".join([*_lines(value, ""), "\n"]).encode().partition(b'    "": ""')
+    head, _, tail = "".join([*lines(value, ""), "\n"]).encode().partition(b'    "": ""')
     return head, tail
 
 
@@ -148,7 +147,7 @@ def dump(board: Board) -> str:
         "lab": board.lab,
         "entries": {place: _rounded(entry) for place, entry in board.entries.items()},
     }
-    return "".join(_lines(value, "")) + "\n"
+    return "".join(lines(value, "")) + "\n"
 
 
 def read(path: Path) -> Board:
@@ -286,28 +285,3 @@ def _round(value: Any) -> Any:
         return {key: _round(part) for key, part in value.items()}
     # Adding 0 turns -0 into 0.
     return float(f"{value:.{DIGITS}g}") + 0.0 if isinstance(value, float) else value
-
-
-def _lines(value: Any, indent: str) -> Iterator[str]:
-    """JSON text with sorted keys; a container of bare numbers and nulls stays on one line."""
-    if not isinstance(value, dict | list):
-        yield _json(value)
-        return
-    parts = list(value.values()) if isinstance(value, dict) else value
-    if all(part is None or isinstance(part, bool | int | float) for part in parts):
-        yield _json(value)
-        return
-    opening, closing = "{}" if isinstance(value, dict) else "[]"
-    inner = indent + "  "
-    yield opening
-    rows = sorted(value.items()) if isinstance(value, dict) else [(None, part) for part in value]
-    for position, (key, part) in enumerate(rows):
-        yield f"{',' if position else ''}\n{inner}"
-        if key is not None:
-            yield f"{_json(key)}: "
-        yield from _lines(part, inner)
-    yield f"\n{indent}{closing}"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)

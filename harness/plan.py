@@ -168,18 +168,7 @@ def _scored(task: Task, config: RunConfig) -> Scored:
     for name in config.engine:
         registry.find("engines", name)
     card = task.card
-    given = config.source.get(card.name)
-    if given is not None:
-        known = (source for source in card.sources.values() if source.dataset == given)
-        source = next(known, Source(dataset=given))
-    elif config.profile in card.sources:
-        source = card.sources[config.profile]
-    else:
-        others = f" ({', '.join(card.sources)})" if card.sources else ""
-        raise HarnessError(
-            f"task '{card.name}' has no source in profile '{config.profile}'{others}: "
-            f"give --source {card.name}=FILE."
-        )
+    source = _source(card, config)
     data = open_data(source.dataset, source.revision)
     lab = data.lab or source == card.sources.get("lab")
     split = source.dev if config.split == "dev" else source.split
@@ -216,6 +205,21 @@ def _scored(task: Task, config: RunConfig) -> Scored:
         else {},
     )
     return Scored(task, items, ref, lab, judge)
+
+
+def _source(card: TaskCard, config: RunConfig) -> Source:
+    """Where the items of a task come from: as the user says, else as the profile does."""
+    given = config.source.get(card.name)
+    if given is not None:
+        known = (source for source in card.sources.values() if source.dataset == given)
+        return next(known, Source(dataset=given))
+    if config.profile in card.sources:
+        return card.sources[config.profile]
+    others = f" ({', '.join(card.sources)})" if card.sources else ""
+    raise HarnessError(
+        f"task '{card.name}' has no source in profile '{config.profile}'{others}: "
+        f"give --source {card.name}=FILE."
+    )
 
 
 def _judge(card: TaskCard, config: RunConfig) -> Judge | None:

@@ -15,6 +15,7 @@ from harness import processes
 from harness.dataset import Dataset, Row
 from harness.errors import HarnessError
 from harness.files import remove, write_atomic
+from harness.memory import too_large
 from harness.method import MethodConfig
 from harness.models import precision
 from harness.models.batches import is_out_of_memory
@@ -199,22 +200,6 @@ class Fit:
         write_atomic(folder / "stage.json", json.dumps(record, indent=1) + "\n")
         seal(folder)
         remove(folder / "steps")
-
-
-def too_large(settings: TrainSettings) -> str:
-    """What to do where a training step does not fit into memory."""
-    ways = []
-    if settings.micro_batch > 1:
-        ways.append(f"train.micro_batch={settings.micro_batch // 2} (the batch size stays)")
-    if not settings.gradient_checkpointing:
-        ways.append("train.gradient_checkpointing=true")
-    if settings.lora is None:
-        ways.append("train.lora.r=16")
-    ways.append("or take shorter rows or a smaller model")
-    return (
-        f"out of memory in a training step with micro_batch {settings.micro_batch}: set "
-        f"{', '.join(ways)}. --dry-run says what weights and optimizer take."
-    )
 
 
 def make_trainer(

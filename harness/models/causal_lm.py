@@ -234,16 +234,12 @@ class CausalLM(RoleModel):
                 zip(alone, self.generate(alone, max_new_tokens=max_new_tokens), strict=True)
             )
             return [said[text] for text in texts for _ in range(samples)]
-        room = self.room(max_new_tokens)
-        rows = [row or self._nothing() for row in self._token_ids(texts)]
-        report_cut(
-            [repr(texts[i][:40]) for i in range(len(rows)) if len(rows[i]) > room], "beginning"
-        )
+        rows = self._prompts(texts, self.room(max_new_tokens))
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         found: list[str] = [""] * (len(texts) * samples)
 
         def answer(chosen: Sequence[int]) -> None:
-            batch = left_padded([rows[i][-room:] for i in chosen], self.pad_id, self.device)
+            batch = left_padded([rows[i] for i in chosen], self.pad_id, self.device)
             out = self.module.generate(
                 **batch,
                 max_new_tokens=max_new_tokens,
@@ -260,6 +256,13 @@ class CausalLM(RoleModel):
         with seeded(seed, self.device):
             in_batches(self, order, answer, each=samples)
         return found
+
+    def _prompts(self, texts: Sequence[str], room: int) -> list[list[int]]:
+        """Prompts as tokens; what there is no room for is cut off at the beginning."""
+        rows = [row or self._nothing() for row in self._token_ids(texts)]
+        cut = [repr(text[:40]) for text, row in zip(texts, rows, strict=True) if len(row) > room]
+        report_cut(cut, "beginning")
+        return [row[-room:] for row in rows]
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids without an end; a chat format's own beginning is not set before it again.

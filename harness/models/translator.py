@@ -165,14 +165,7 @@ class Translator(RoleModel, ABC):
         Raises:
             DataError: where a text is longer than the model reads, or a language unknown to it.
         """
-        sources = self._by_languages(self._sources, prompts, [prompt.text for prompt in prompts])
-        rooms = [self._room(len(source)) for source in sources]
-        for prompt, source, room in zip(prompts, sources, rooms, strict=True):
-            if room < 1:
-                raise DataError(
-                    f"{prompt.text[:40]!r}: the text has {len(source)} tokens with its request, "
-                    f"but the model reads {positions(self.module)}: shorten or split it."
-                )
+        sources, rooms = self._with_room(prompts)
         # Of one batch all may say as much: else a translation would depend on its neighbours.
         kinds = [
             (prompt.source, prompt.target, min(max_new_tokens, room))
@@ -203,6 +196,18 @@ class Translator(RoleModel, ABC):
         for _, members in groupby(order, key=lambda i: kinds[i]):
             in_batches(self, list(members), translated)
         return found
+
+    def _with_room(self, prompts: Sequence[TranslationPrompt]) -> tuple[list[list[int]], list[int]]:
+        """Each prompt's tokens, and how many its translation may have."""
+        sources = self._by_languages(self._sources, prompts, [prompt.text for prompt in prompts])
+        rooms = [self._room(len(source)) for source in sources]
+        for prompt, source, room in zip(prompts, sources, rooms, strict=True):
+            if room < 1:
+                raise DataError(
+                    f"{prompt.text[:40]!r}: the text has {len(source)} tokens with its request, "
+                    f"but the model reads {positions(self.module)}: shorten or split it."
+                )
+        return sources, rooms
 
     def _by_languages(
         self,

@@ -174,3 +174,10 @@ def _matches(target: str, pattern: str, names: Iterable[str]) -> set[str]:
         near = suggestion(target, {name.rpartition(".")[2] for name in names})
         raise HarnessError(f"target '{target}' matches no linear layer. {near}".strip())
     return found
+
+
+def share_alike(module: nn.Module) -> None:
+    """Routers that give every expert the same share of every token."""
+    with torch.no_grad():
+        for layer in adapted(module).values():
+            layer.router.zero_()

@@ -118,11 +118,11 @@ class ModulaUniform(Modula):
         self, fit: "Fit", universal: "Stage | None", experts: Mapping[str, "Stage"]
     ) -> dict[str, "Stage"]:
         """No third stage."""
-        from methods.modula import stages
+        from methods.modula import adapting, stages
 
         stages.anew(fit)
         stages.assemble(fit, self.config, universal, experts)
-        stages.share_alike(fit)
+        adapting.share_alike(fit.model.module)
         return {}
 
 

@@ -295,10 +295,3 @@ def _own_device(numbers: Any, jobs: int) -> None:
     if torch.cuda.device_count() > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(number % torch.cuda.device_count())
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-
-
-def share_alike(fit: Fit) -> None:
-    """Routers that give every expert the same share of every token."""
-    with torch.no_grad():
-        for layer in adapted(fit.model.module).values():
-            layer.router.zero_()

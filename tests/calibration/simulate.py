@@ -7,8 +7,9 @@ import numpy as np
 
 from harness import stats
 from harness.contrast import ALPHA
-from harness.differences import PairedTest, Sides, mean_difference, paired_test
 from harness.differences import Task as Shares
+from harness.differences import mean_difference
+from harness.paired import PairedTest, Sides, paired_test
 from tests.calibration.worlds import (
     CLUSTERED,
     CLUSTERED_PAIRS,
