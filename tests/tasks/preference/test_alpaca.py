@@ -81,8 +81,13 @@ def told():
     return {i: {0: 0.5}.get(p, (p or 1) - 1) for i, p in enumerate(PREFERENCES) if p is not None}
 
 
+def preferences():
+    """The same of every item, None where the judgement failed."""
+    return [told().get(i) for i in range(COUNT)]
+
+
 def lengths(name):
-    return [len(outputs(name)[i]["output"]) for i in told()]
+    return [len(row["output"]) for row in outputs(name)]
 
 
 def test_files_alone_give_both_rates(harness, files):
@@ -93,7 +98,7 @@ def test_files_alone_give_both_rates(harness, files):
     assert found["win_rate"].value == pytest.approx(sum(expected) / len(expected))
     wins = [(p > 0.5) + (p == 0.5) / 2 for p in expected]
     assert found["discrete_win_rate"].value == pytest.approx(sum(wins) / len(wins))
-    fitted = length_controlled(expected, lengths("own"), lengths("base"))
+    fitted = length_controlled(preferences(), lengths("own"), lengths("base"))
     controlled = found["length_adjusted_win_rate"]
     assert found["length_controlled_win_rate"].value is None
     assert "gamed=df_gamed.csv" in found["length_controlled_win_rate"].signature
@@ -113,12 +118,12 @@ def test_gamed_baselines_and_difficulty_join_the_fit(harness, files):
         for sign in (1, -1)
         for i in range(COUNT)
     ]
-    hard = [i / 10 - 0.5 for i in told()]
-    fitted = length_controlled(list(told().values()), lengths("own"), lengths("base"), hard, rows)
+    hard = [i / 10 - 0.5 for i in range(COUNT)]
+    fitted = length_controlled(preferences(), lengths("own"), lengths("base"), hard, rows)
     assert "length_adjusted_win_rate" not in entry.metrics
     found = entry.metrics["length_controlled_win_rate"].value
     assert found == pytest.approx(fitted.value, abs=1e-6)
-    plainly = length_controlled(list(told().values()), lengths("own"), lengths("base")).value
+    plainly = length_controlled(preferences(), lengths("own"), lengths("base")).value
     assert abs(found - plainly) > 1e-3
 
 
