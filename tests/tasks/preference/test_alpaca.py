@@ -158,7 +158,9 @@ def test_without_any_judgement_all_is_counted_as_failed(harness, files, tmp_path
     files = {**files, "annotations": array(tmp_path / "other.json", other)}
     status, _, said = harness(*words(files))
     assert status == 1
-    assert f"judge 'recorded' decided 0 of {COUNT} items, fewer than half" in said
+    decided = f"decided 0 of {COUNT} judgements and 0 of {COUNT} items, fewer than half"
+    assert f"judge 'recorded' {decided}; the first that failed: " in said
+    assert said.count("\n") == 1
     assert not list(harness.folder.glob("leaderboards/*.json"))
 
 
