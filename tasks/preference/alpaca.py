@@ -20,8 +20,8 @@ ADJUSTED = "length_adjusted_win_rate"
 """The same regression without the rows of gamed baselines, which is another quantity: of
 alpaca-7b it is 19.6 where AlpacaEval says 5.9."""
 MISSING = (
-    "not measured: AlpacaEval's rate takes its rows of gamed baselines (--option "
-    f"alpaca_eval.gamed=df_gamed.csv); {ADJUSTED} is fitted without them and is not comparable"
+    "not measured: AlpacaEval's rate takes its rows of gamed baselines (option "
+    f"gamed=df_gamed.csv); {ADJUSTED} is fitted without them and is not comparable"
 )
 
 

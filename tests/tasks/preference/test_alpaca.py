@@ -110,6 +110,15 @@ def test_files_alone_give_both_rates(harness, files):
     assert entry.task.judge["model"] == "weighted_gpt4"
 
 
+def test_the_screen_says_what_the_rate_without_gamed_baselines_is_not(harness, files):
+    _, shown, _ = harness(*words(files))
+    said = " ".join(shown.split())
+    assert "length_adjusted_win_rate 0." in said and "length_controlled_win_rate -" in said
+    assert "length_adjusted_win_rate is fitted without them and is not comparable" in said
+    _, shown, _ = harness(*words(files, "--option", f"gamed={gamed(harness.folder)}"))
+    assert "length_adjusted_win_rate" not in shown and "not comparable" not in shown
+
+
 def test_gamed_baselines_and_difficulty_join_the_fit(harness, files):
     path = gamed(harness.folder)
     entry = harness.entry("alpaca_eval", *words(files, "--option", f"gamed={path}"))
