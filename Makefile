@@ -32,6 +32,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	# VLMEvalKit's scorers for the parity test; its other dependencies break this environment.
 	$(BIN)/python -m pip install --quiet --no-deps ms-vlmeval==0.0.20 validators==0.36.0 sty==1.0.6
+	# AlpacaEval's regression for the parity test, without clients of a dozen services.
+	$(BIN)/python -m pip install --quiet --no-deps alpaca-eval==0.6.6 patsy==1.0.3
 	# open_clip's loss for a benchmark, which loads that file alone: the package needs torchvision.
 	$(BIN)/python -m pip install --quiet --no-deps open_clip_torch==3.3.0
 	touch $@

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import engines, leaderboard, participants, scoring
+from harness import engines, judging, leaderboard, participants, scoring
 from harness.arms import Arm
 from harness.code_keys import reached
 from harness.computations import of_engine_scores
 from harness.files import lock, recorded_name, remove_leftovers
 from harness.fitting import Fitted
-from harness.judging import judged
 from harness.kept import outputs_path, write_outputs
 from harness.models import loading
 from harness.opening import training_set
@@ -18,6 +17,7 @@ from harness.plan import Scored
 from harness.provenance import command, joined, provenance
 from harness.run_config import RunConfig
 from harness.schema import Entry, Metric, ModelRef, digest
+from harness.shown import shown
 from harness.store import LOCK, Store, link
 from harness.task import Prediction, Ratio, Score
 
@@ -51,7 +51,7 @@ def make_entry(
         who: the entry's fields that say whose predictions they are: method, config, model, ...
     """
     task, items = scored.task, scored.items
-    predictions = judged(scored, predictions, store)
+    predictions = judging.judged(scored, predictions, store)
     shares = scoring.scores(task, items, predictions)
     shares, unmeasured = _with_engines(config, scored, predictions, shares, store)
     metrics = task.aggregate(items, predictions, shares)
@@ -76,24 +76,45 @@ def make_entry(
     return entry, scoring.report_rows(items, predictions, shares)
 
 
-def unfounded(scored: Scored, entry: Entry) -> str | None:
-    """Why a result is not to be recorded: it has no value, or judges decided too little of it.
+def unfounded(scored: Scored, entry: Entry, rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Say why a result must not be recorded; None where it may be.
 
-    Half of the items or more must have been judged.
+    - Its judge decided fewer than half of what it was asked, or failures left fewer than half of
+      the items with a score. Items that nobody is asked about (equal answers) have a score.
+    - Its primary metric has no value (0 / 0).
+
+    Args:
+        rows: of `make_entry`, with the verdicts on each item.
     """
-    found, name = entry.metrics[entry.primary], f"{entry.method} on {entry.task.name}"
-    rest = "Nothing is recorded for it; what was judged is kept, the same command asks again."
-    if scored.judge is not None and 2 * found.n < entry.items.n:
+    name = f"{entry.method} on {entry.task.name}"
+    if scored.judge is not None and (few := _too_few(entry.primary, rows)):
         return (
-            f"{name}: judge '{scored.judge.name}' decided {found.n} of {entry.items.n} items, "
-            f"fewer than half. {rest}"
+            f"{name}: judge '{shown(scored.judge.name)}' {few}. Nothing is recorded for it; what "
+            "was judged is kept, the same command asks again where no answer came."
         )
-    if found.value is None:
+    if entry.metrics[entry.primary].value is None:
         return (
             f"{name}: '{entry.primary}' has no value, since no item counts in it (0 / 0). "
             "Nothing is recorded for it."
         )
     return None
+
+
+def _too_few(primary: str, rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Say how much a judge decided and why it first failed; None where half or more is enough."""
+    asked = [row["details"]["verdicts"] for row in rows]
+    failed = [each for verdicts in asked for each in verdicts if each["decision"] is None]
+    lost = sum(
+        row["scores"][primary][1] == 0 and any(each["decision"] is None for each in verdicts)
+        for row, verdicts in zip(rows, asked, strict=True)
+    )
+    judgements = sum(map(len, asked))
+    if 2 * len(failed) <= judgements and 2 * lost <= len(rows):
+        return None
+    return (
+        f"decided {judgements - len(failed)} of {judgements} judgements and {len(rows) - lost} of "
+        f"{len(rows)} items, fewer than half; the first that failed: {judging.reason(failed)}"
+    )
 
 
 def _with_engines(

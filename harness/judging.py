@@ -39,14 +39,19 @@ def judged(scored: Scored, predictions: Sequence[Prediction], store: Store) -> l
     ]
 
 
+def reason(failed: Sequence[Mapping[str, Any]]) -> str:
+    """Return why the first of some failed verdicts has no decision, without a period."""
+    return shown(failed[0]["reason"] or "it does not say why").rstrip(".")
+
+
 def _say_failed(judge: Judge, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Say why judgements failed: a table of results says how many alone."""
-    failed = [row["reason"] for row in rows if row["decision"] is None]
-    if failed and processes.is_main():
-        reason = shown(failed[0] or "it does not say why")
+    """Say why judgements failed: a table of results says how many alone. Where most failed nothing
+    is recorded, and the command's last line says why."""
+    failed = [row for row in rows if row["decision"] is None]
+    if 0 < 2 * len(failed) <= len(rows) and processes.is_main():
         print(
             f"judge '{shown(judge.name)}': {len(failed)} of {len(rows)} judgements failed, the "
-            f"first: {reason}. The same command asks again where no answer came.",
+            f"first: {reason(failed)}. The same command asks again where no answer came.",
             file=sys.stderr,
         )
 

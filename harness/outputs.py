@@ -63,7 +63,7 @@ def score_outputs(
             "provenance": provenance(config, _command(config, file, field, name), Participants()),
         }
         entry, rows = make_entry(config, scored, predictions, who, store)
-        if reason := unfounded(scored, entry):
+        if reason := unfounded(scored, entry, rows):
             reasons.append(reason)
             continue
         folder = config.runs / f"{METHOD}-{shown(entry.model.name.replace('/', '-'))[:80]}"

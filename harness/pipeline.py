@@ -114,7 +114,7 @@ def _scored(
         took.seconds[f"score {label} {scored.ref.name}"] = time.perf_counter() - started
         if size := model.batch_size(scored.task.role):
             took.batch_sizes[f"score {label} {scored.ref.name}"] = size
-        if reason := unfounded(scored, entry):
+        if reason := unfounded(scored, entry, rows):
             took.unfounded.append(reason)
             continue
         if processes.is_main():

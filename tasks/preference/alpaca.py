@@ -20,8 +20,8 @@ ADJUSTED = "length_adjusted_win_rate"
 """The same regression without the rows of gamed baselines, which is another quantity: of
 alpaca-7b it is 19.6 where AlpacaEval says 5.9."""
 MISSING = (
-    "not measured: AlpacaEval's rate takes its rows of gamed baselines (--option "
-    f"alpaca_eval.gamed=df_gamed.csv); {ADJUSTED} is fitted without them and is not comparable"
+    "not measured: AlpacaEval's rate takes its rows of gamed baselines (option "
+    f"gamed=df_gamed.csv); {ADJUSTED} is fitted without them and is not comparable"
 )
 
 
@@ -64,19 +64,20 @@ class AlpacaEval(WinRate):
     def _length_controlled(
         self, items: Sequence[Item], predictions: Sequence[Prediction], scores: Sequence[Score]
     ) -> Metric:
-        """Over the items whose judgements did not fail; no value where they are too few."""
-        judged = [place for place, score in enumerate(scores) if score["win_rate"].denominator]
-        if len(judged) < FOLDS:
-            return Metric(value=None, n=len(judged))
-        pairs = [pair(items[place], predictions[place]) for place in judged]
+        """Fitted to the items whose judgements did not fail; no value where they are too few."""
+        rates = [score["win_rate"] for score in scores]
+        judged = sum(rate.denominator != 0 for rate in rates)
+        if judged < FOLDS:
+            return Metric(value=None, n=judged)
+        pairs = [pair(*each) for each in zip(items, predictions, strict=True)]
         fitted = length_controlled(
-            [scores[place]["win_rate"].numerator for place in judged],
+            [rate.numerator if rate.denominator else None for rate in rates],
             [len(answer) for answer, _ in pairs],
             [len(baseline) for _, baseline in pairs],
-            [items[place].inputs["difficulty"] for place in judged] if self.options.gamed else None,
+            [item.inputs["difficulty"] for item in items] if self.options.gamed else None,
             self._gamed[0],
         )
-        return fitted.metric([clusters(items)[place] for place in judged])
+        return fitted.metric(clusters(items))
 
     @cached_property
     def _gamed(self) -> tuple[list[Gamed], dict[str, float]]:

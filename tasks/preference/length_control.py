@@ -9,17 +9,18 @@ Published, and followed as AlpacaEval's code has it: no intercept beside theta; 
 liblinear with seed 123; its strength from ten on a log scale, 1e-4 to 1e4, by the weighted log loss
 of 5-fold cross-validation; a preference p is two rows, a win of weight p and a loss of weight
 1 - p, which stay in one fold; std with n - 1; two sets of rows of a gamed baseline (told to be
-brief, told to be verbose) without theta, each row of weight 0.1.
+brief, told to be verbose) without theta, each row of weight 0.1; a failed judgement is no row of
+the fit, but its item counts in std(d) and in the mean, by what the fit predicts for it; liblinear
+stops after 100 rounds, also where it has not converged.
 
-Our reading: the rate is in [0, 1], AlpacaEval prints it times 100; failed judgements are left out
-of the mean too, where AlpacaEval predicts a preference for them; without g_x there is no psi, and
+Our reading: the rate is in [0, 1], AlpacaEval prints it times 100; without g_x there is no psi, and
 without gamed rows the rate is another quantity with another name (`alpaca.ADJUSTED`); where all
 length differences are equal (std 0) length explains nothing; where all preferences are 1, or all 0,
 one row stands mirrored (a loss of -x is a win of x), since liblinear mistakes the sign of a lone
-label; liblinear runs until it converges, where AlpacaEval stops after 100 rounds; the interval, by
-linearization.
+label; the interval, by linearization.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,7 +36,8 @@ FOLDS = 5
 SEED = 123
 STRENGTHS = np.logspace(-4, 4, 10)
 """Inverse strengths of the penalty that are tried."""
-ITERATIONS = 10_000
+ITERATIONS = 100
+"""Rounds of liblinear, as AlpacaEval has them: up to 0.05 points from what they converge to."""
 GAMED_WEIGHT = 0.2 / 2
 """Of a row of one of the two gamed baselines."""
 
@@ -65,6 +67,8 @@ class LengthControlled(NamedTuple):
     """Inverse strength of the penalty that was chosen."""
     shares: list[Ratio]
     """Per item, to first order: their mean is the value. A share may lie outside [0, 1]."""
+    judged: int
+    """Items with a preference."""
 
     def metric(self, clusters: Sequence[str]) -> Metric:
         """The rate with its interval over clusters, made on the logit scale: within [0, 1]."""
@@ -75,11 +79,12 @@ class LengthControlled(NamedTuple):
             logits = np.log(self.value / (1 - self.value)) + (shares - self.value) / odds
             ends = interval(logits, np.ones(len(shares)), codes(clusters))
             low, high = map(float, _sigmoid(np.array(ends))) if ends else (None, None)
-        return Metric(value=self.value, low=low, high=high, n=len(shares))
+        return Metric(value=self.value, low=low, high=high, n=self.judged)
 
 
 class _Rows(NamedTuple):
-    """Each preference as two rows: [2 n, 3] features (phi, theta, psi), and [2 n] each."""
+    """Each preference as two rows: [2 n, 3] features (phi, psi, theta, the order in which
+    AlpacaEval has them: where liblinear stops depends on it), and [2 n] each."""
 
     features: Floats
     won: Floats
@@ -88,7 +93,7 @@ class _Rows(NamedTuple):
 
 
 def length_controlled(
-    preferences: ArrayLike,
+    preferences: Sequence[float | None] | Floats,
     answer_lengths: ArrayLike,
     baseline_lengths: ArrayLike,
     difficulty: ArrayLike | None = None,
@@ -97,7 +102,7 @@ def length_controlled(
     """The rate at which the model would win if its answers were as long as the baseline's.
 
     Args:
-        preferences: for the model, in [0, 1], [items]; failed judgements left out.
+        preferences: for the model, in [0, 1], [items]; None where the judgement failed.
         answer_lengths: characters of the model's answers, [items].
         baseline_lengths: of the baseline's, [items].
         difficulty: g_x, [items].
@@ -105,7 +110,8 @@ def length_controlled(
 
     Raises `DataError` for fewer than five items or a preference outside [0, 1].
     """
-    observed = np.asarray(preferences, np.float64)
+    judged = np.array([preference is not None for preference in preferences], dtype=bool)
+    observed = np.asarray(preferences, np.float64)[judged]
     if len(observed) < FOLDS:
         raise DataError(
             f"length control: {len(observed)} judged items, cross-validation takes {FOLDS} or more."
@@ -113,19 +119,19 @@ def length_controlled(
     if not ((observed >= 0) & (observed <= 1)).all():
         raise DataError("length control: a preference is not between 0 and 1.")
     shorter = np.asarray(baseline_lengths, np.float64) - np.asarray(answer_lengths, np.float64)
-    hard = np.zeros(len(observed)) if difficulty is None else np.asarray(difficulty, np.float64)
-    own = np.stack([_standardized(shorter), np.ones(len(observed)), hard], axis=1)
-    fixed = np.array([[np.tanh(row.length), 0, row.difficulty] for row in gamed]).reshape(-1, 3)
+    hard = np.zeros(len(judged)) if difficulty is None else np.asarray(difficulty, np.float64)
+    own = np.stack([_standardized(shorter), hard, np.ones(len(judged))], axis=1)
+    fixed = np.array([[np.tanh(row.length), row.difficulty, 0] for row in gamed]).reshape(-1, 3)
     rows = _duplicated(
-        np.concatenate([fixed, own]),
+        np.concatenate([fixed, own[judged]]),
         np.concatenate([[row.preference for row in gamed], observed]),
-        np.repeat([GAMED_WEIGHT, 1.0], [len(gamed), len(own)]),
+        np.repeat([GAMED_WEIGHT, 1.0], [len(gamed), len(observed)]),
     )
     strength = _chosen(rows)
-    fitted = _fit(rows, strength)
-    phi, theta, psi = map(float, fitted)
-    value, shares = _linearized(rows, fitted, own, observed)
-    return LengthControlled(value, theta, phi, psi, strength, shares)
+    fitted = _fit(rows, strength, np.random.RandomState(SEED))
+    phi, psi, theta = map(float, fitted)
+    value, shares = _linearized(rows, fitted, own, judged, observed)
+    return LengthControlled(value, theta, phi, psi, strength, shares, len(observed))
 
 
 def _standardized(shorter: Floats) -> Floats:
@@ -144,16 +150,20 @@ def _duplicated(features: Floats, preference: Floats, weight: Floats) -> _Rows:
 
 
 def _chosen(rows: _Rows) -> float:
-    """The inverse strength with the lowest mean loss over the folds, the smallest of equals."""
+    """The inverse strength with the lowest mean loss over the folds, the smallest of equals.
+
+    In a fold one generator serves all strengths, as in scikit-learn's own cross-validation: where
+    liblinear stops depends on it.
+    """
     from sklearn.model_selection import GroupKFold
 
     pairs = np.tile(np.arange(len(rows.won) // 2), 2)
     folds = list(GroupKFold(FOLDS).split(rows.features, groups=pairs))
-    losses = [
-        np.mean([_loss(_take(rows, held), _fit(_take(rows, kept), c)) for kept, held in folds])
-        for c in STRENGTHS
-    ]
-    return float(STRENGTHS[int(np.argmin(losses))])
+    losses = []
+    for kept, held in folds:
+        train, test, rng = _take(rows, kept), _take(rows, held), np.random.RandomState(SEED)
+        losses.append([_loss(test, _fit(train, c, rng)) for c in STRENGTHS])
+    return float(STRENGTHS[int(np.argmin(np.mean(losses, axis=0)))])
 
 
 def _take(rows: _Rows, chosen: NDArray[np.int64]) -> _Rows:
@@ -168,8 +178,9 @@ def _loss(rows: _Rows, coefficients: Floats) -> float:
     return float(np.mean(losses * rows.weight))
 
 
-def _fit(rows: _Rows, strength: float) -> Floats:
-    """The coefficients phi, theta, psi, [3]."""
+def _fit(rows: _Rows, strength: float, rng: np.random.RandomState) -> Floats:
+    """The coefficients phi, psi, theta, [3]."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     weight = rows.weight * np.where(rows.won == 1, rows.preference, 1 - rows.preference)
@@ -184,15 +195,16 @@ def _fit(rows: _Rows, strength: float) -> Floats:
         l1_ratio=1,
         solver="liblinear",
         fit_intercept=False,
-        random_state=SEED,
+        random_state=rng,
         max_iter=ITERATIONS,
     )
-    coefficients: Floats = model.fit(features, won, sample_weight=weight).coef_[0]
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        coefficients: Floats = model.fit(features, won, sample_weight=weight).coef_[0]
     return coefficients
 
 
 def _linearized(
-    rows: _Rows, fitted: Floats, own: Floats, observed: Floats
+    rows: _Rows, fitted: Floats, own: Floats, judged: NDArray[np.bool_], observed: Floats
 ) -> tuple[float, list[Ratio]]:
     """The rate and what each item moves it by, to first order (infinitesimal jackknife).
 
@@ -206,8 +218,9 @@ def _linearized(
     # Each preference stands in two rows, whose weights sum to its own: half of each.
     curvature = rows.weight * predicted * (1 - predicted) / 2
     hessian = (rows.features * curvature[:, None]).T @ rows.features
-    pulls = (observed - _sigmoid(own @ fitted))[:, None] * own
-    pulls -= pulls.mean(axis=0)  # what is left of their sum is the penalty's and the gamed rows'
+    pulls = np.zeros(own.shape)  # an item without a preference pulls at nothing
+    pulls[judged] = (observed - _sigmoid(own[judged] @ fitted))[:, None] * own[judged]
+    pulls[judged] -= pulls[judged].mean(axis=0)  # their sum is the penalty's and the gamed rows'
     slope = ((rates * (1 - rates))[:, None] * equal_length).mean(axis=0)
     moved = pulls @ np.linalg.pinv(hessian) @ slope
     return float(rates.mean()), [Ratio(float(share)) for share in rates + len(own) * moved]

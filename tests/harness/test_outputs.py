@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import launch
@@ -15,7 +16,7 @@ from tiny_llava import tiny_llava
 
 from harness import leaderboard
 from harness.configs import run_config
-from harness.errors import DataError
+from harness.errors import DataError, NoResultError
 from harness.kept import outputs_path
 from harness.outputs import score_outputs
 
@@ -92,6 +93,27 @@ def test_the_outputs_of_a_run_score_as_in_the_run(task, world, ran, tmp_path):
     assert results(again) == results(entry)
     assert again.method == "outputs" and again.seed is None
     assert rows_of(outputs_path(tmp_path / "runs", again)) == rows_of(kept)
+
+
+def test_a_primary_metric_without_a_value_records_nothing(world, tmp_path):
+    """F1 without a yes on either side is 0 / 0."""
+    for name in ("images", "mmbench.jsonl"):
+        (tmp_path / name).symlink_to(world / name)
+    rows = [{**row, "label": "no"} for row in rows_of(world / "pope.jsonl")]
+    write(tmp_path / "pope.jsonl", rows)
+    said = write(tmp_path / "said.jsonl", [{"output": "no"}] * len(rows))
+    done = score(tmp_path, tmp_path, said)
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr == (
+        "harness: outputs on pope: 'f1' has no value, since no item counts in it (0 / 0). "
+        "Nothing is recorded for it.\n"
+    )
+    assert not (tmp_path / "leaderboards").exists()
+    config = run_config(
+        {"method": ["outputs"], "tasks": ["pope"], "source": {"pope": "pope.jsonl"}}
+    )
+    with pytest.raises(NoResultError, match="'f1' has no value"), chdir(tmp_path):
+        score_outputs(config, said)
 
 
 def as_text(folder, rows):

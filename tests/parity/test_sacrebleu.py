@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,33 @@ def test_few_changed_lines_have_the_exact_p(changed: int) -> None:
         assert pair.p_bootstrap > 0.05 or changed > 3
     same = paired_tests(references, b, b, "13a", 200, 1000)
     assert {(pair.p_bootstrap, pair.p_randomization) for pair in same.values()} == {(1, 1)}
+
+
+@pytest.mark.parametrize("changed", [1, 2, 3, 5])
+def test_few_lines_that_changed_to_and_fro_have_the_p_of_all_swaps(changed: int) -> None:
+    """sacrebleu's own score of the texts, for each of the 2^k ways to swap the changed lines."""
+    chance = random.Random(changed)
+    words = [f"w{i}" for i in range(40)]
+    references = [[" ".join(chance.choices(words, k=12))] for _ in range(30)]
+    a, b = ([texts[0] for texts in references] for _ in "ab")
+    for line in range(changed):
+        worse = (a, b)[line % 3 == 1]  # most became worse, of a different size each
+        worse[line] = " ".join([*worse[line].split()[: 3 + line], *chance.choices(words, k=5)])
+    measure = BLEU(force=True)
+
+    def apart(swapped: Sequence[int]) -> float:
+        pairs = list(zip(a, b, strict=True))
+        first = [pair[i in swapped] for i, pair in enumerate(pairs)]
+        second = [pair[i not in swapped] for i, pair in enumerate(pairs)]
+        streams = [[texts[0] for texts in references]]
+        scores = [measure.corpus_score(side, streams).score for side in (first, second)]
+        return abs(scores[0] - scores[1])
+
+    swaps = [s for size in range(changed + 1) for s in combinations(range(changed), size)]
+    as_large = sum(apart(swapped) >= apart(()) - 1e-9 for swapped in swaps)
+    found = paired_tests(references, a, b, "13a", 50, 1000)["bleu"]
+    assert found.p_randomization == as_large / 2**changed
+    assert changed < 3 or 2 / 2**changed < found.p_randomization < 1
 
 
 def test_a_lone_surrogate_is_scored_by_every_tokenizer() -> None:

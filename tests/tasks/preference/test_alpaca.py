@@ -81,8 +81,13 @@ def told():
     return {i: {0: 0.5}.get(p, (p or 1) - 1) for i, p in enumerate(PREFERENCES) if p is not None}
 
 
+def preferences():
+    """The same of every item, None where the judgement failed."""
+    return [told().get(i) for i in range(COUNT)]
+
+
 def lengths(name):
-    return [len(outputs(name)[i]["output"]) for i in told()]
+    return [len(row["output"]) for row in outputs(name)]
 
 
 def test_files_alone_give_both_rates(harness, files):
@@ -93,7 +98,7 @@ def test_files_alone_give_both_rates(harness, files):
     assert found["win_rate"].value == pytest.approx(sum(expected) / len(expected))
     wins = [(p > 0.5) + (p == 0.5) / 2 for p in expected]
     assert found["discrete_win_rate"].value == pytest.approx(sum(wins) / len(wins))
-    fitted = length_controlled(expected, lengths("own"), lengths("base"))
+    fitted = length_controlled(preferences(), lengths("own"), lengths("base"))
     controlled = found["length_adjusted_win_rate"]
     assert found["length_controlled_win_rate"].value is None
     assert "gamed=df_gamed.csv" in found["length_controlled_win_rate"].signature
@@ -105,6 +110,15 @@ def test_files_alone_give_both_rates(harness, files):
     assert entry.task.judge["model"] == "weighted_gpt4"
 
 
+def test_the_screen_says_what_the_rate_without_gamed_baselines_is_not(harness, files):
+    _, shown, _ = harness(*words(files))
+    said = " ".join(shown.split())
+    assert "length_adjusted_win_rate 0." in said and "length_controlled_win_rate -" in said
+    assert "length_adjusted_win_rate is fitted without them and is not comparable" in said
+    _, shown, _ = harness(*words(files, "--option", f"gamed={gamed(harness.folder)}"))
+    assert "length_adjusted_win_rate" not in shown and "not comparable" not in shown
+
+
 def test_gamed_baselines_and_difficulty_join_the_fit(harness, files):
     path = gamed(harness.folder)
     entry = harness.entry("alpaca_eval", *words(files, "--option", f"gamed={path}"))
@@ -113,12 +127,12 @@ def test_gamed_baselines_and_difficulty_join_the_fit(harness, files):
         for sign in (1, -1)
         for i in range(COUNT)
     ]
-    hard = [i / 10 - 0.5 for i in told()]
-    fitted = length_controlled(list(told().values()), lengths("own"), lengths("base"), hard, rows)
+    hard = [i / 10 - 0.5 for i in range(COUNT)]
+    fitted = length_controlled(preferences(), lengths("own"), lengths("base"), hard, rows)
     assert "length_adjusted_win_rate" not in entry.metrics
     found = entry.metrics["length_controlled_win_rate"].value
     assert found == pytest.approx(fitted.value, abs=1e-6)
-    plainly = length_controlled(list(told().values()), lengths("own"), lengths("base")).value
+    plainly = length_controlled(preferences(), lengths("own"), lengths("base")).value
     assert abs(found - plainly) > 1e-3
 
 
@@ -153,7 +167,9 @@ def test_without_any_judgement_all_is_counted_as_failed(harness, files, tmp_path
     files = {**files, "annotations": array(tmp_path / "other.json", other)}
     status, _, said = harness(*words(files))
     assert status == 1
-    assert f"judge 'recorded' decided 0 of {COUNT} items, fewer than half" in said
+    decided = f"decided 0 of {COUNT} judgements and 0 of {COUNT} items, fewer than half"
+    assert f"judge 'recorded' {decided}; the first that failed: " in said
+    assert said.count("\n") == 1
     assert not list(harness.folder.glob("leaderboards/*.json"))
 
 

@@ -99,6 +99,78 @@ def test_failed_judgements_are_counted_and_asked_again(harness):
         assert entry.metrics["failed"].value == 0
 
 
+def refusal(harness, *words):
+    """The one line of a command that records nothing since its judge decided too little."""
+    status, shown, said = harness(*words)
+    assert (status, shown) == (1, "")
+    assert said.startswith("harness: outputs on vicuna_eval: judge 'llm' ")
+    assert said.count("\n") == 1
+    assert not list(harness.folder.glob("leaderboards/*.json"))
+    return said
+
+
+def test_too_few_judgements_record_nothing_and_are_asked_again_alone(harness):
+    file = lines(harness.folder / "q.jsonl", questions())
+    said = lines(harness.folder / "own.jsonl", [{"text": f"answer {i}"} for i in (1, 2, 3)])
+    other = lines(harness.folder / "other.jsonl", [{"text": "x"}] * 3)
+    broken = ["answer 1", "answer 2", "answer 3"]
+
+    def weather(text, before):
+        if any(answer in text for answer in broken):
+            return Reply(b'{"error": {"message": "overloaded"}}', 503)
+        return world(text, before)
+
+    with Endpoint(weather) as endpoint:
+        words = ask(endpoint, file, "--predictions", said, "--option", f"baseline={other}")
+        line = refusal(harness, *words)
+        assert "decided 0 of 6 judgements and 0 of 3 items, fewer than half; the first" in line
+        assert "that failed: HTTP 503: overloaded (tries: 2). Nothing is recorded" in line
+        broken.pop(0)
+        line = refusal(harness, *words)
+        assert "decided 2 of 6 judgements and 1 of 3 items, fewer than half" in line
+        broken.clear()
+        before = len(endpoint.asked)
+        entry = harness.entry("vicuna_eval", *words)
+        assert len(endpoint.asked) - before == 4
+    assert (entry.metrics["win_rate"].value, entry.metrics["failed"].value) == (1, 0)
+
+
+def test_answers_of_a_judge_without_a_verdict_record_nothing(harness):
+    file = lines(harness.folder / "q.jsonl", questions())
+    said = lines(harness.folder / "own.jsonl", [{"text": f"answer {i}"} for i in (1, 2, 3)])
+    other = lines(harness.folder / "other.jsonl", [{"text": "x"}] * 3)
+    with Endpoint(lambda *_: says("Both are fine.")) as endpoint:
+        words = ask(endpoint, file, "--predictions", said, "--option", f"baseline={other}")
+        line = refusal(harness, *words)
+    assert "decided 0 of 6 judgements" in line
+
+
+def test_ties_of_equal_answers_do_not_stand_for_judgements_that_failed(harness):
+    file = lines(harness.folder / "q.jsonl", questions())
+    said = lines(harness.folder / "own.jsonl", [{"text": text} for text in "xxy"])
+    other = lines(harness.folder / "other.jsonl", [{"text": "x"}] * 3)
+    with Endpoint(lambda *_: Reply(status=500)) as endpoint:
+        words = ask(endpoint, file, "--predictions", said, "--option", f"baseline={other}")
+        assert "decided 0 of 2 judgements and 2 of 3 items" in refusal(harness, *words)
+
+
+def test_one_order_that_always_fails_leaves_no_item_with_a_score(harness):
+    """Half of the judgements are there, and no item is decided."""
+    file = lines(harness.folder / "q.jsonl", questions())
+    said = lines(harness.folder / "own.jsonl", [{"text": f"answer {i}"} for i in (1, 2, 3)])
+    other = lines(harness.folder / "other.jsonl", [{"text": "x"}] * 3)
+
+    def weather(text, before):
+        own_first = text.index("answer") < text.index("\nx\n")
+        return says("neither") if own_first else world(text, before)
+
+    with Endpoint(weather) as endpoint:
+        words = ask(endpoint, file, "--predictions", said, "--option", f"baseline={other}")
+        status, _, line = harness(*words)
+    assert status == 1
+    assert "decided 3 of 6 judgements and 0 of 3 items, fewer than half" in line
+
+
 def run(endpoint, file, model, *more):
     return [
         *("run", "--profile", "paper", "--method", "base", "--tasks", "vicuna_eval", "--quiet"),
@@ -131,6 +203,30 @@ def test_an_endpoint_answers_and_its_key_is_written_nowhere(harness, model, monk
     written = [path for path in harness.folder.rglob("*") if path.is_file()]
     assert len(written) > 6
     assert not [path for path in written if KEY.encode() in path.read_bytes()]
+
+
+def test_a_run_whose_judge_is_down_records_nothing_and_continues(harness, model):
+    file = lines(harness.folder / "q.jsonl", questions())
+    other = lines(harness.folder / "other.jsonl", [{"text": "x"}] * 3)
+    down = [True]
+
+    def weather(text, before):
+        return Reply(status=500) if down[0] and "[The Start" in text else world(text, before)
+
+    with Endpoint(weather) as endpoint:
+        baseline = ("--option", f"vicuna_eval.baseline={other}")
+        words = run(endpoint, file, model, *baseline, *PATIENCE)
+        status, shown, said = harness(*words)
+        assert (status, shown) == (1, "")
+        assert said.startswith(
+            "harness: base on vicuna_eval: judge 'llm' decided 0 of 6 judgements"
+        )
+        assert said.count("\n") == 1
+        assert not list(harness.folder.glob("leaderboards/*.json"))
+        down[0], before = False, len(endpoint.asked)
+        entry = harness.entry("vicuna_eval", *words)
+        assert len(endpoint.asked) - before == 6  # the judge alone: answers are kept
+    assert entry.metrics["win_rate"].value == 1
 
 
 def test_a_key_in_place_of_its_variable_is_refused_before_anything_is_written(harness, model):

@@ -93,8 +93,8 @@ def test_penalty_is_the_one_that_scikit_learns_own_cross_validation_chooses():
     shorter = other - own
     x = np.concatenate(
         [
-            [[np.tanh(each.length), 0, each.difficulty] for each in gamed],
-            np.stack([np.tanh(shorter / shorter.std(ddof=1)), np.ones(80), difficulty], axis=1),
+            [[np.tanh(each.length), each.difficulty, 0] for each in gamed],
+            np.stack([np.tanh(shorter / shorter.std(ddof=1)), difficulty, np.ones(80)], axis=1),
         ]
     )
     told = np.concatenate([[each.preference for each in gamed], said])
@@ -122,7 +122,7 @@ def test_penalty_is_the_one_that_scikit_learns_own_cross_validation_chooses():
         )
     ours = length_controlled(said, own, other, difficulty, gamed)
     assert ours.strength == pytest.approx(float(np.ravel(model.C_)[0]))
-    assert (ours.phi, ours.theta, ours.psi) == pytest.approx(tuple(model.coef_[0]), abs=1e-9)
+    assert (ours.phi, ours.psi, ours.theta) == pytest.approx(tuple(model.coef_[0]), abs=1e-9)
 
 
 def test_without_a_length_effect_it_is_the_win_rate_but_for_the_penalty():
@@ -245,3 +245,15 @@ def test_it_is_the_same_twice_and_leaves_its_arguments_alone():
         said, own, other, difficulty
     )
     assert (said == kept).all()
+
+
+def test_an_item_whose_judgement_failed_counts_by_what_the_fit_predicts():
+    said, own, other, difficulty, _ = simulated(24, 60, draws=1)
+    told = [None if index < 20 else float(each) for index, each in enumerate(said)]
+    ours = length_controlled(told, own, other, difficulty)
+    rates = sigmoid(ours.theta + ours.psi * difficulty)
+    assert ours.value == pytest.approx(rates.mean())
+    assert abs(rates.mean() - rates[20:].mean()) > 0.01
+    assert ours.metric([str(index) for index in range(60)]).n == ours.judged == 40
+    with pytest.raises(DataError, match=r"^length control: 4 judged items,"):
+        length_controlled([None] * 56 + [1.0] * 4, own, other)
