@@ -78,17 +78,23 @@ def test_answers_without_others_to_compare_with_are_one_line_with_the_fix(harnes
     )
 
 
+def answered(harness, *texts):
+    """A file of questions, and the words that compare answers to them with `x`."""
+    file = lines(harness.folder / "q.jsonl", questions(len(texts)))
+    said = lines(harness.folder / "own.jsonl", [{"text": text} for text in texts])
+    other = lines(harness.folder / "other.jsonl", [{"text": "x"}] * len(texts))
+    return file, "--predictions", said, "--option", f"baseline={other}"
+
+
 def test_failed_judgements_are_counted_and_asked_again(harness):
-    file = lines(harness.folder / "q.jsonl", questions())
-    said = lines(harness.folder / "own.jsonl", [{"text": f"answer {i}"} for i in (1, 2, 3)])
-    other = lines(harness.folder / "other.jsonl", [{"text": "x"}] * 3)
+    file, *compared = answered(harness, "answer 1", "answer 2", "answer 3")
     broken = [True]
 
     def weather(text, before):
         return Reply(status=500) if broken[0] and "answer 2" in text else world(text, before)
 
     with Endpoint(weather) as endpoint:
-        words = ask(endpoint, file, "--predictions", said, "--option", f"baseline={other}")
+        words = ask(endpoint, file, *compared)
         entry = harness.entry("vicuna_eval", *words)
         assert entry.metrics["failed"].value == pytest.approx(1 / 3)
         assert entry.metrics["failed_judgements"].value == pytest.approx(2 / 6)
@@ -110,9 +116,7 @@ def refusal(harness, *words):
 
 
 def test_too_few_judgements_record_nothing_and_are_asked_again_alone(harness):
-    file = lines(harness.folder / "q.jsonl", questions())
-    said = lines(harness.folder / "own.jsonl", [{"text": f"answer {i}"} for i in (1, 2, 3)])
-    other = lines(harness.folder / "other.jsonl", [{"text": "x"}] * 3)
+    file, *compared = answered(harness, "answer 1", "answer 2", "answer 3")
     broken = ["answer 1", "answer 2", "answer 3"]
 
     def weather(text, before):
@@ -121,7 +125,7 @@ def test_too_few_judgements_record_nothing_and_are_asked_again_alone(harness):
         return world(text, before)
 
     with Endpoint(weather) as endpoint:
-        words = ask(endpoint, file, "--predictions", said, "--option", f"baseline={other}")
+        words = ask(endpoint, file, *compared)
         line = refusal(harness, *words)
         assert "decided 0 of 6 judgements and 0 of 3 items, fewer than half; the first" in line
         assert "that failed: HTTP 503: overloaded (tries: 2). Nothing is recorded" in line
@@ -136,37 +140,29 @@ def test_too_few_judgements_record_nothing_and_are_asked_again_alone(harness):
 
 
 def test_answers_of_a_judge_without_a_verdict_record_nothing(harness):
-    file = lines(harness.folder / "q.jsonl", questions())
-    said = lines(harness.folder / "own.jsonl", [{"text": f"answer {i}"} for i in (1, 2, 3)])
-    other = lines(harness.folder / "other.jsonl", [{"text": "x"}] * 3)
+    file, *compared = answered(harness, "answer 1", "answer 2", "answer 3")
     with Endpoint(lambda *_: says("Both are fine.")) as endpoint:
-        words = ask(endpoint, file, "--predictions", said, "--option", f"baseline={other}")
-        line = refusal(harness, *words)
+        line = refusal(harness, *ask(endpoint, file, *compared))
     assert "decided 0 of 6 judgements" in line
 
 
 def test_ties_of_equal_answers_do_not_stand_for_judgements_that_failed(harness):
-    file = lines(harness.folder / "q.jsonl", questions())
-    said = lines(harness.folder / "own.jsonl", [{"text": text} for text in "xxy"])
-    other = lines(harness.folder / "other.jsonl", [{"text": "x"}] * 3)
+    file, *compared = answered(harness, "x", "x", "y")
     with Endpoint(lambda *_: Reply(status=500)) as endpoint:
-        words = ask(endpoint, file, "--predictions", said, "--option", f"baseline={other}")
-        assert "decided 0 of 2 judgements and 2 of 3 items" in refusal(harness, *words)
+        line = refusal(harness, *ask(endpoint, file, *compared))
+    assert "decided 0 of 2 judgements and 2 of 3 items" in line
 
 
 def test_one_order_that_always_fails_leaves_no_item_with_a_score(harness):
     """Half of the judgements are there, and no item is decided."""
-    file = lines(harness.folder / "q.jsonl", questions())
-    said = lines(harness.folder / "own.jsonl", [{"text": f"answer {i}"} for i in (1, 2, 3)])
-    other = lines(harness.folder / "other.jsonl", [{"text": "x"}] * 3)
+    file, *compared = answered(harness, "answer 1", "answer 2", "answer 3")
 
     def weather(text, before):
         own_first = text.index("answer") < text.index("\nx\n")
         return says("neither") if own_first else world(text, before)
 
     with Endpoint(weather) as endpoint:
-        words = ask(endpoint, file, "--predictions", said, "--option", f"baseline={other}")
-        status, _, line = harness(*words)
+        status, _, line = harness(*ask(endpoint, file, *compared))
     assert status == 1
     assert "decided 3 of 6 judgements and 0 of 3 items, fewer than half" in line
 
