@@ -33,7 +33,7 @@ class Contrast(Strict):
     test: Literal["mcnemar", "t", "seeds"]
     detectable: float | None
     """Smallest true difference that this test finds with 80 % power, at the level that Holm leaves
-    to it."""
+    to it; None where it finds none, as with three clusters."""
     n: int
     clusters: int
     seeds: tuple[int, int]

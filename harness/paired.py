@@ -41,11 +41,15 @@ class PairedTest(NamedTuple):
     changed: tuple[int, int] | None
     """Items of 0 or 1 that one side alone has right."""
     n: int
+    most: float
+    """The largest difference that there can be: 1 between shares of 0 to 1."""
 
     def detectable(self, alpha: float) -> float | None:
+        """Smallest true difference found with 80 % power at a level; None where none is."""
         if self.changed is not None:
             return proportions.detectable(sum(self.changed), self.n, alpha)
-        return self.difference.detectable(alpha)
+        size = self.difference.detectable(alpha)
+        return None if size is None or size > self.most else size
 
 
 def paired_test(sides: Sides) -> PairedTest | None:
@@ -59,9 +63,13 @@ def paired_test(sides: Sides) -> PairedTest | None:
         error = float(np.sqrt((sum(changed) - n * value**2) / n / max(1, n - 1)))
         p = proportions.mcnemar(*changed)
         rough = sum(changed) < proportions.FEW
-        return PairedTest(Difference(value, low, high, error, p, (), 0.0, rough), changed, n)
+        return PairedTest(Difference(value, low, high, error, p, (), 0.0, rough), changed, n, 1.0)
     found = paired_difference(*sides[:5], matched=sides.matched)
-    return found and PairedTest(found, None, n)
+    shares = all(
+        bool(((num >= 0) & (num <= den)).all())
+        for num, den in ((sides.num_a, sides.den_a), (sides.num_b, sides.den_b))
+    )
+    return found and PairedTest(found, None, n, 1.0 if shares else np.inf)
 
 
 def _independent_binary(sides: Sides) -> bool:

@@ -46,8 +46,10 @@ def size(n: int, clusters: int) -> str:
 
 
 def detectable(contrast: Contrast | None) -> list[str]:
-    least = contrast.detectable if contrast else None
-    return [] if least is None else [f"detectable from {number(least)}"]
+    if contrast is None or contrast.p is None:
+        return []
+    least = contrast.detectable
+    return ["nothing detectable"] if least is None else [f"detectable from {number(least)}"]
 
 
 def title(task: str, lab: bool, primary: str, higher_is_better: bool) -> str:

@@ -185,6 +185,17 @@ def test_clusters_and_ratios_have_a_t_test_over_clusters() -> None:
     assert contrast([entry(pairs[0])], [entry(pairs[1])]).test == "t"
 
 
+def test_three_clusters_can_find_nothing() -> None:
+    clusters = [str(i // 67) for i in range(200)]
+    apart = [1] * 67 + [0] * 67 + BASE[134:]  # much better, much worse, the same
+    old, new = entry(BASE, clusters=clusters), entry(apart, clusters=clusters)
+    assert contrast([old], [new]).detectable is None
+    (task,) = summarize([old.model_copy(update={"method": "base", "seed": None}), new]).tasks
+    text = render(run_table([old.model_copy(update={"method": "base", "seed": None}), new]))
+    assert task.clusters == 3
+    assert "nothing detectable" in text.replace("\u00a0", " ")
+
+
 def test_a_second_metric_is_paired_where_the_card_keeps_it() -> None:
     kept, other = {"paired": {"f1": pack([(b, 1) for b in BASE])}}, pack([(b, 1) for b in GOOD])
     old, new = entry(GOOD, **kept), entry(GOOD, paired={"f1": other})
