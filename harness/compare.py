@@ -8,6 +8,7 @@ from typing import Any, Literal
 from harness.across import two
 from harness.boards import Boards, load
 from harness.contrast import Contrast, Uncorrected, holm, uncorrected
+from harness.errors import HarnessError, suggestion
 from harness.kept import corpus_tests
 from harness.pairing import Found, Key, Pair, Refused, Runs, each_seed, pair, question
 from harness.schema import CorpusTest, Entry, Strict
@@ -130,6 +131,12 @@ def compare(
         before, after = (load(side, leaderboards) for side in (a, b))
     else:
         before, after, key, apart = two(across, names, leaderboards)
+    known = {task for side in (before, after) for _, task in side}
+    for task in tasks:
+        if task not in known:
+            raise HarnessError(
+                f"no result of a task '{task}' on either side. {suggestion(task, known)}".rstrip()
+            )
     before, after = (_only(side, tasks) for side in (before, after))
     found = pair(before, after, names, key, apart)
     result = compared(found, after, names, lambda old, new: corpus_tests(old, new, runs), apart)

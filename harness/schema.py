@@ -114,7 +114,7 @@ class TaskCard(Strict):
 
 
 class Metric(Strict):
-    """A value with its 95 % interval over items (clusters resampled)."""
+    """A value with its 95 % interval over items, of which a cluster counts as one."""
 
     value: float | None
     low: float | None = None

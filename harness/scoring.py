@@ -62,7 +62,7 @@ def by_category(items: Sequence[Item], scores: Sequence[Score]) -> dict[str, dic
 
 
 def clusters(items: Sequence[Item]) -> list[str]:
-    """What is resampled together; an item without a cluster stands alone."""
+    """What counts as one; an item without a cluster stands alone."""
     return [item.cluster or f"item {item.id}" for item in items]
 
 

@@ -18,7 +18,7 @@ class Item:
     """One question of a task, scored as a whole.
 
     `reference` is a JSON value. `cluster` groups items that are not independent (questions on one
-    picture); intervals and tests resample clusters. `category` splits the metrics in a report.
+    picture); intervals and tests are over clusters. `category` splits the metrics in a report.
     """
 
     id: str

@@ -261,6 +261,11 @@ def test_values_that_no_result_has(kept: Path) -> None:
         across(kept, "m1", "m2", "modle")
 
 
+def test_a_task_that_neither_side_has_is_refused(kept: Path) -> None:
+    with pytest.raises(HarnessError, match=r"task 'popo' on either side\. Did you mean 'pope'\?"):
+        compare("m1", "m2", kept, tasks=["popo"], across="model")
+
+
 def test_compare_works_from_a_sub_folder(kept: Path) -> None:
     below = kept.parent / "a" / "b"
     below.mkdir(parents=True)
