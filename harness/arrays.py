@@ -44,22 +44,29 @@ def array_records(path: Path) -> Iterator[Record]:
     try:
         arrays = _opened(path)
         _check(path, arrays)
-        columns = {name: array for name, array in arrays.items() if not _holds_pictures(array)}
-        pictures = arrays.keys() - columns.keys()
         total = len(next(iter(arrays.values())))
         for start in range(0, total, BLOCK):
-            some = {name: array[start : start + BLOCK] for name, array in columns.items()}
-            for offset in range(min(BLOCK, total - start)):
-                place = f"{path.name} row {start + offset + 1}"
-                stored = {
-                    name: StoredPicture(place, partial(_pixels, path, name, start + offset))
-                    for name in pictures
-                }
-                yield Record(
-                    place, {name: _cell(cells[offset]) for name, cells in some.items()} | stored
-                )
+            yield from rows_of(path, start, min(start + BLOCK, total))
     except DAMAGED as error:
         raise _damaged(path, error) from None
+
+
+def rows_of(path: Path, start: int, stop: int) -> Iterator[Record]:
+    """The rows from one to another; raises `DataError` where the file is damaged."""
+    try:
+        arrays = _opened(path)
+        columns = {name: array for name, array in arrays.items() if not _holds_pictures(array)}
+        pictures = arrays.keys() - columns.keys()
+        some = {name: _column(array[start:stop]) for name, array in columns.items()}
+    except DAMAGED as error:
+        raise _damaged(path, error) from None
+    for index in range(start, stop):
+        place = f"{path.name} row {index + 1}"
+        stored = {
+            name: StoredPicture(place, partial(_pixels, path, name, index)) for name in pictures
+        }
+        cells = {name: values[index - start] for name, values in some.items()}
+        yield Record(place, cells | stored)
 
 
 def _check(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -97,6 +104,15 @@ def _holds_pictures(array: Any) -> bool:
         and 0 not in array.shape[1:]
         and array.shape[3:] in ((), (1,), (3,))
     )
+
+
+def _column(values: NDArray[Any]) -> list[Any]:
+    """The cells of a part of an array, as JSON has them."""
+    if values.dtype.kind not in "biuf":
+        return [_cell(value) for value in values]
+    single = values.ndim > 1 and prod(values.shape[1:]) == 1
+    cells: list[Any] = (values.reshape(-1) if single else values).tolist()
+    return cells
 
 
 def _cell(value: Any) -> Any:

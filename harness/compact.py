@@ -7,7 +7,7 @@ parsed and checked once when it is first reached, and parsed again whenever it i
 import zlib
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -140,6 +140,36 @@ class Lazy(Sequence[Record]):
 
     def _records(self, start: int, stop: int) -> Iterable[Record]:
         return self._kept[start:stop]
+
+
+class MadeAgain(Lazy):
+    """The same, of which nothing is kept: a record is made again whenever it is asked for.
+
+    Args:
+        source: the records in order, each checked.
+        again: the records from an index to another one, which were checked once.
+    """
+
+    def __init__(
+        self, name: str, source: Iterator[Record], again: Callable[[int, int], Iterable[Record]]
+    ) -> None:
+        super().__init__(name, source)
+        self._again = again
+        self._count = 0
+
+    def _keep(self, found: Record) -> Record:
+        self._count += 1
+        return found
+
+    def _size(self) -> int:
+        return self._count
+
+    def _place(self, index: int) -> str:
+        (record,) = self._records(index, index + 1)
+        return record.place
+
+    def _records(self, start: int, stop: int) -> Iterable[Record]:
+        return self._again(start, stop)
 
 
 class Compact(Lazy):

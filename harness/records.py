@@ -2,12 +2,13 @@
 
 import os
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.compact import Compact, Lazy
+from harness.compact import BLOCK, Compact, Lazy, MadeAgain
 from harness.compact import Record as Record
 from harness.errors import DataError, HarnessError, suggestion
 from harness.reading import LONGEST, TOO_LONG, check_regular
@@ -53,10 +54,11 @@ def _opened(path: Path, suffix: str) -> Lazy:
     if suffix in TEXTS:
         return Compact(text_form(path))
     if suffix == ".parquet":
-        return Lazy(path.name, _parquet(path))
-    from harness.arrays import array_records  # which imports this module
+        file = _Parquet(path)
+        return MadeAgain(path.name, file.records(), file.rows)
+    from harness.arrays import array_records, rows_of  # which import this module
 
-    return Lazy(path.name, array_records(path))
+    return MadeAgain(path.name, array_records(path), partial(rows_of, path))
 
 
 def kind_of(path: Path) -> str:
@@ -105,25 +107,47 @@ class Embedded(NamedTuple):
             raise _damaged(self.path, error) from None
 
 
-def _parquet(path: Path) -> Iterator[Record]:
-    """Rows whose pictures stay in the file until they are read."""
-    parquet, failures = _pyarrow(path)
-    number = 0
-    try:
-        with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            columns = [name for name in names if name != "image"]
-            for group in range(file.num_row_groups):
-                rows = file.read_row_group(group, columns).to_pylist() if columns else []
-                for position in range(file.metadata.row_group(group).num_rows):
-                    number += 1
-                    fields = rows[position] if columns else {}
-                    check_cells(fields, f"{path.name} row {number}")
-                    if "image" in names:
-                        fields["image"] = Embedded(path, "image", group, position)
-                    yield Record(f"{path.name} row {number}", fields)
-    except failures as error:
-        raise _damaged(path, error) from None
+class _Parquet:
+    """A parquet file's rows. Its groups stay in memory as arrow has them, a tenth of what their
+    rows take as Python's objects; pictures stay in the file until they are read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._groups: list[Any] = []
+        self._starts = [0]
+        self._pictures = False
+
+    def records(self) -> Iterator[Record]:
+        """The rows in order, each checked."""
+        parquet, failures = _pyarrow(self._path)
+        try:
+            with parquet.ParquetFile(self._path) as file:
+                names = file.schema_arrow.names
+                self._pictures = "image" in names
+                columns = [name for name in names if name != "image"]
+                for group in range(file.num_row_groups):
+                    self._groups.append(file.read_row_group(group, columns))
+                    count = file.metadata.row_group(group).num_rows
+                    self._starts.append(self._starts[-1] + count)
+                    for start in range(self._starts[-2], self._starts[-1], BLOCK):
+                        for record in self.rows(start, min(start + BLOCK, self._starts[-1])):
+                            check_cells(record.fields, record.place)
+                            yield record
+        except failures as error:
+            raise _damaged(self._path, error) from None
+
+    def rows(self, start: int, stop: int) -> Iterator[Record]:
+        """The rows from one to another of the groups that were read."""
+        while start < stop:
+            group = bisect_right(self._starts, start) - 1
+            first, end = self._starts[group], min(stop, self._starts[group + 1])
+            rows = self._groups[group].slice(start - first, end - start).to_pylist()
+            for index in range(start, end):
+                fields = rows[index - start] if rows else {}
+                if self._pictures:
+                    fields["image"] = Embedded(self._path, "image", group, index - first)
+                yield Record(f"{self._path.name} row {index + 1}", fields)
+            start = end
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

@@ -96,10 +96,11 @@ def test_pictures_are_read_one_at_a_time_and_not_kept(
 
     monkeypatch.setattr(h5py.Dataset, "__getitem__", told)
     rows = list(open_dataset(str(path)).rows())
-    assert asked == [("/id", slice(0, arrays.BLOCK))]
+    assert {name for name, _ in asked} == {"/id"}
+    asked.clear()
     for _ in range(2):
         open_picture(rows[4]["image"])
-    assert asked[1:] == [("/image", 4), ("/image", 4)]
+    assert asked == [("/image", 4), ("/image", 4)]
 
 
 @settings(max_examples=15, deadline=None)

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -274,6 +277,54 @@ def test_a_file_takes_at_most_twice_its_size(name: str, tmp_path: Path) -> None:
         assert peak < 2 * size + 5 * 2**20  # what is read at once, and a block of rows
     finally:
         tracemalloc.stop()
+
+
+def arrays_and_tables(folder: Path, name: str, count: int) -> Path:
+    """A file of numbers and texts that is not compressed."""
+    numbers = np.arange(count, dtype=np.float32)
+    texts = [f"text {number} of a row" for number in range(count)]
+    path = folder / name
+    if name == "x.parquet":
+        table = pyarrow.table({"a": numbers, "b": texts})
+        plain: dict[str, Any] = {"compression": "none", "use_dictionary": False}
+        pyarrow.parquet.write_table(table, path, row_group_size=7000, **plain)
+    elif name == "x.npz":
+        np.savez(path, a=numbers, b=np.array(texts, dtype="S"))
+    else:
+        with h5py.File(path, "w") as file:
+            file["a"], file["b"] = numbers, np.array(texts, dtype="S")
+    return path
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.npz", "x.h5"])
+def test_arrays_and_tables_take_at_most_twice_their_size(name: str, tmp_path: Path) -> None:
+    count = 60_000
+    path = arrays_and_tables(tmp_path, name, count)
+    size = path.stat().st_size
+    before = pyarrow.total_allocated_bytes()
+    tracemalloc.start()
+    try:
+        rows_read = open_dataset(str(path)).rows()
+        assert len(rows_read) == sum(1 for _ in rows_read) == count
+        _, peak = tracemalloc.get_traced_memory()
+        kept = peak + pyarrow.total_allocated_bytes() - before
+        assert kept < 2 * size + 5 * 2**20  # a block of rows beside them
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.npz", "x.h5"])
+def test_rows_that_are_made_again_are_the_same(name: str, tmp_path: Path) -> None:
+    records = open_records(arrays_and_tables(tmp_path, name, 15_000))
+    first = list(records)
+    assert list(records) == first and len(records) == len(first) == 15_000
+    assert first[7000].fields == {"a": 7000.0, "b": "text 7000 of a row"}
+    for index in (0, 511, 512, 6999, 7000, 14_999, -1):
+        assert records[index] == first[index]
+        assert records.place(index % len(first)) == first[index].place
+    assert records[6998:7003] == first[6998:7003]
+    with pytest.raises(IndexError):
+        records[len(first)]
 
 
 @pytest.mark.parametrize("seeds", ["1000000000", 10_001, list(range(10_001))])
