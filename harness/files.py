@@ -57,12 +57,28 @@ def write_atomic(path: Path, data: str | bytes | Sequence[bytes | memoryview]) -
         ) from error
 
 
-def remove_leftovers(folder: Path, below: bool = False, name: str = "") -> None:
-    """Delete what killed writers left in a folder, and below it, or of one file; only under the
-    lock that guards it."""
+def remove_leftovers(folder: Path, below: bool = False) -> None:
+    """Delete what killed writers left in a folder, and below it; only under the lock that guards
+    it."""
     for leftover in leftovers(folder, below):
-        if not name or leftover.name.startswith(f".{name}."):
+        remove(leftover)
+
+
+def lock_of(path: Path) -> Path:
+    """The lock of a file that has one of its own, beside it."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def remove_leftovers_beside(path: Path) -> None:
+    """Delete what killed writers left of a file whose lock is held here, and of the files beside it
+    that nobody writes now."""
+    for leftover in leftovers(path.parent, below=False):
+        written = leftover.with_name(leftover.name[1:].rpartition(".tmp")[0].rpartition(".")[0])
+        if written == path:
             remove(leftover)
+        else:
+            with suppress(HarnessError), lock(lock_of(written), timeout=0):
+                remove(leftover)
 
 
 def remove(path: Path) -> None:

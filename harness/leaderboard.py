@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from harness.agreement import contradiction
 from harness.board_text import BoardText, json_line, lines
 from harness.errors import HarnessError
-from harness.files import lock, remove_leftovers, write_atomic
+from harness.files import lock, lock_of, remove_leftovers_beside, write_atomic
 from harness.reading import check_regular
 from harness.registry import DISTRIBUTION
 from harness.schema import SCHEMA_VERSION, Entry
@@ -83,8 +83,8 @@ def record(root: Path, entry: Entry) -> str:
             f"{problem}. The primary metric and the 'paired' ones are the ratios of their items' "
             "shares: the task must give another result another name."
         )
-    with lock(path.with_name(f".{path.name}.lock")):
-        remove_leftovers(path.parent, name=path.name)
+    with lock(lock_of(path)):
+        remove_leftovers_beside(path)
         text = canonical(path, Board(entry.task.name, entry.lab)) if path.exists() else None
         if text is not None:
             with suppress(ValueError):  # not canonical after all: read as a whole

@@ -115,6 +115,19 @@ def test_boards_have_locks_of_their_own(tmp_path: Path) -> None:
         assert leaderboard.record(tmp_path, entry(task="mmbench")) == "added"
 
 
+def test_what_a_live_writer_of_another_board_has_begun_stays(tmp_path: Path) -> None:
+    from harness.files import lock
+
+    begun = tmp_path / "lab" / ".pope.json.0123456789ab.tmp"
+    begun.parent.mkdir()
+    begun.touch()
+    with lock(tmp_path / "lab" / ".pope.json.lock"):
+        leaderboard.record(tmp_path, entry(task="mmbench"))
+        assert begun.exists()
+    leaderboard.record(tmp_path, entry(task="shr"))
+    assert not begun.exists()
+
+
 def test_recording_does_not_take_the_memory_of_the_board(tmp_path: Path) -> None:
     """A process that records into 60 MB peaks as one that records into an empty folder does."""
     one = leaderboard.dump(board([entry(model="m")]))
