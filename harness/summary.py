@@ -27,6 +27,8 @@ class Group(Strict):
     low: float | None
     high: float | None
     """Its interval as recorded; None for several seeds."""
+    rough: bool = False
+    """Whether that interval rests on too little."""
     metrics: dict[str, float | None]
     """All metrics, averaged over seeds."""
     categories: dict[str, float | None] = {}
@@ -155,6 +157,7 @@ def _group(
         value=_mean(columns),
         low=single.low if single else None,
         high=single.high if single else None,
+        rough=bool(single and columns) and stats.is_rough(*columns[0]),
         metrics={name: average(entries, name) for name in names},
         categories={
             name: None if None in some else sum(filter(None, some)) / len(some)

@@ -16,8 +16,15 @@ def verdict(contrast: Contrast) -> str:
     return f"{said}{ROUGH}" if contrast.rough else said
 
 
-def footnotes(contrasts: Iterable[Contrast], family: str, lab: bool) -> list[str]:
-    """What the cells of these contrasts mean; `family` names what Holm's correction runs over."""
+def footnotes(
+    contrasts: Iterable[Contrast], family: str, lab: bool, rough: bool = False
+) -> list[str]:
+    """What the cells of these contrasts mean.
+
+    Args:
+        family: what Holm's correction runs over.
+        rough: whether another cell than a contrast's is.
+    """
     shown, notes = list(contrasts), []
     if shown:
         over = f" over {len(shown)} comparisons: {family}" if len(shown) > 1 else ""
@@ -30,7 +37,7 @@ def footnotes(contrasts: Iterable[Contrast], family: str, lab: bool) -> list[str
             "this checkpoint: trained on one seed, so that the verdict is of these weights and not "
             "of the method, which other seeds may contradict; --seeds 3 says more."
         )
-    if any(each.rough for each in shown):
+    if rough or any(each.rough for each in shown):
         notes.append(
             "rough: too few items, clusters or changes, or too uneven ones, for the interval to "
             "hold what it says."
@@ -71,8 +78,10 @@ def signed(value: float) -> str:
     return f"{'+' if value >= 0 else ''}{number(value)}"
 
 
-def interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
+def interval(low: float | None, high: float | None, rough: bool = False) -> str:
+    if low is None or high is None:
+        return ""
+    return f" [{number(low)}, {number(high)}]{ROUGH * rough}"
 
 
 def difference(contrast: Contrast) -> str:

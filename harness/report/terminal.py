@@ -44,7 +44,8 @@ def run_table(entries: Sequence[Entry] | Summary, baseline: str = BASELINE) -> T
     blocks = [_task_block(task, len(models) > 1) for task in summary.tasks]
     groups = [group for task in summary.tasks for group in task.groups]
     shown = [group.contrast for group in groups if group.contrast]
-    notes = footnotes(shown, "all of this table", any(task.lab for task in summary.tasks))
+    lab = any(task.lab for task in summary.tasks)
+    notes = footnotes(shown, "all of this table", lab, any(group.rough for group in groups))
     if any(group.paired for group in groups):
         notes.append("differences of further metrics are outside Holm's correction.")
     if not isinstance(entries, Summary):
@@ -83,7 +84,7 @@ def _task_block(task: TaskSummary, many_models: bool) -> Block:
         if result is None:
             cells = [
                 name,
-                value + interval(group.low, group.high),
+                value + interval(group.low, group.high, group.rough),
                 "",
                 "",
                 "not compared" if group.note else "",

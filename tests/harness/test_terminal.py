@@ -156,3 +156,10 @@ def test_a_limit_is_said_to_be_no_sample() -> None:
     text = render(run_table([entry(GOOD, method="base", seed=None, limit=100)]), 140)
     assert "--limit 100: the first 100 items of a task, which are no sample of it." in text
     assert "--limit" not in render(run_table(run_entries()), 140)
+
+
+@pytest.mark.parametrize(("wrong", "rough"), [(2, True), (40, False)])
+def test_an_interval_that_rests_on_too_little_is_said_to_be_rough(wrong: int, rough: bool) -> None:
+    scores = [0] * wrong + [1] * (120 - wrong)
+    text = render(run_table([entry(scores, method="base", seed=None)]), 140)
+    assert ("] (rough)" in text) == ("rough: too few items" in text) == rough
