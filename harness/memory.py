@@ -163,19 +163,3 @@ def _room(card: int, memory: Memory) -> str:
 def size(number: int) -> str:
     """Return bytes as people read them."""
     return f"{number / GIB:,.1f} GiB" if number >= GIB else f"{number / 2**20:,.1f} MiB"
-
-
-def too_large(settings: TrainSettings) -> str:
-    """What to do where a training step does not fit into memory."""
-    ways = []
-    if settings.micro_batch > 1:
-        ways.append(f"train.micro_batch={settings.micro_batch // 2} (the batch size stays)")
-    if not settings.gradient_checkpointing:
-        ways.append("train.gradient_checkpointing=true")
-    if settings.lora is None:
-        ways.append("train.lora.r=16")
-    ways.append("or take shorter rows or a smaller model")
-    return (
-        f"out of memory in a training step with micro_batch {settings.micro_batch}: set "
-        f"{', '.join(ways)}. --dry-run says what weights and optimizer take."
-    )

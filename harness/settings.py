@@ -79,3 +79,19 @@ def training_key(config: BaseModel, **exclude: Any) -> dict[str, Any]:
         return config.model_dump(mode="json", exclude={"save_steps"})
     sections = {name: {"save_steps"} for name in trainings(config)}
     return config.model_dump(mode="json", exclude={**sections, **exclude})
+
+
+def too_large(settings: TrainSettings) -> str:
+    """What to do where a training step does not fit into memory."""
+    ways = []
+    if settings.micro_batch > 1:
+        ways.append(f"train.micro_batch={settings.micro_batch // 2} (the batch size stays)")
+    if not settings.gradient_checkpointing:
+        ways.append("train.gradient_checkpointing=true")
+    if settings.lora is None:
+        ways.append("train.lora.r=16")
+    ways.append("or take shorter rows or a smaller model")
+    return (
+        f"out of memory in a training step with micro_batch {settings.micro_batch}: set "
+        f"{', '.join(ways)}. --dry-run says what weights and optimizer take."
+    )

@@ -15,14 +15,13 @@ from harness import processes
 from harness.dataset import Dataset, Row
 from harness.errors import HarnessError
 from harness.files import remove, write_atomic
-from harness.memory import too_large
 from harness.method import MethodConfig
 from harness.models import precision
 from harness.models.batches import is_out_of_memory
 from harness.schema import Cost, Strict, canonical_json
 from harness.seals import check, is_sealed, seal
 from harness.selection import Notes
-from harness.settings import Lora, TrainSettings
+from harness.settings import Lora, TrainSettings, too_large
 from harness.store import JsonRow, Store, turn
 from harness.trainable import adapted_layers, attached
 from harness.trainable import check as check_trainable

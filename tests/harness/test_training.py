@@ -12,8 +12,7 @@ from tiny_llava import tiny_llava
 
 from harness import trainer
 from harness.errors import HarnessError
-from harness.memory import too_large
-from harness.settings import Lora, TrainSettings, training_key
+from harness.settings import Lora, TrainSettings, too_large, training_key
 from methods.aspo.config import DpoConfig
 
 SETTINGS = {"lr": 1e-2, "epochs": 2, "batch_size": 8, "micro_batch": 8, "save_steps": 1}
