@@ -22,8 +22,9 @@ def canonical_json(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value's canonical text, 16 hex digits."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+    """SHA-256 of a JSON value's canonical text, 16 hex digits; half characters as they are."""
+    text = canonical_json(value).encode(errors="surrogatepass")
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _names(value: Any) -> Any:

@@ -16,6 +16,7 @@ from harness.kept import read_outputs
 from harness.leaderboard import parse
 from harness.models import loading
 from harness.models.pictures import open_picture
+from harness.schema import digest
 from harness.seals import read_rows
 from harness.sources import open_dataset
 from harness.templates import read_templates
@@ -81,6 +82,12 @@ def test_json_without_end_or_bottom_is_named(tmp_path):
         refused(lambda t=text: parse(t, "pope.json"), "pope.json: not JSON")
     path.write_text(LONG)
     refused(lambda: read_templates(path), "rows.jsonl: invalid JSON (")
+
+
+def test_half_a_character_has_a_hash_of_its_own():
+    whole, first, second = (digest({"target": text}) for text in ("é", "\ud800", "\ud801"))
+    assert len({whole, first, second}) == 3
+    assert digest({"target": "\ud800"}) == first
 
 
 def test_a_number_of_any_size_has_a_fingerprint():
