@@ -16,6 +16,9 @@ def main() -> None:
     rows = [json.loads(line) for line in sys.stdin]
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print goes to the log
+    # No code of a checkpoint runs, whatever the libraries ask torch for.
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     import torch
 
     model = load(settings["checkpoint"])

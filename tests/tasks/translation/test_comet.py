@@ -153,6 +153,35 @@ def test_what_cannot_be_loaded_is_said_in_one_line(model, offline, tmp_path):
     assert all("\n" not in text and len(text) < 600 for text in said)
 
 
+class Payload:
+    """What runs when a pickle of it is loaded."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+@NEEDS_ENGINE
+def test_no_code_of_a_checkpoint_runs(model, tmp_path, monkeypatch):
+    """Neither by itself nor where the user has told torch to trust all files."""
+    import torch
+
+    copy, ran = tmp_path / "copy", tmp_path / "ran"
+    shutil.copytree(model[0], copy)
+    checkpoint = copy / "checkpoints" / "model.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "more": Payload(ran)}, checkpoint)
+    for trusted in ("0", "1"):
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", trusted)
+        with pytest.raises(HarnessError, match=r"cannot be loaded as a COMET model .*Unpickling"):
+            scores(checkpoint)
+        assert not ran.exists()
+    torch.load(checkpoint, weights_only=False)
+    assert ran.exists()
+
+
 def local(folder: Path, weights: bytes = b"w", hparams: str = "class_identifier: x\n") -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "model.ckpt").write_bytes(weights)
