@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from math import prod
 from pathlib import Path
@@ -49,6 +49,31 @@ def array_records(path: Path) -> Iterator[Record]:
             yield from rows_of(path, start, min(start + BLOCK, total))
     except DAMAGED as error:
         raise _damaged(path, error) from None
+
+
+def rows_again(path: Path) -> Callable[[int, int], Iterator[Record]]:
+    """Gives the rows from one to another; raises `DataError` where the file is no longer the one
+    that it was: rows of another file would not be those that were checked."""
+
+    def now() -> tuple[int, int, int]:
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    try:
+        first = now()
+    except OSError as error:
+        raise _damaged(path, error) from None
+
+    def rows(start: int, stop: int) -> Iterator[Record]:
+        try:
+            same = now() == first
+        except OSError:
+            same = False
+        if not same:
+            raise DataError(f"{path.name}: was replaced or changed while it was used: start again.")
+        return rows_of(path, start, stop)
+
+    return rows
 
 
 def rows_of(path: Path, start: int, stop: int) -> Iterator[Record]:

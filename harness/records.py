@@ -4,7 +4,7 @@ import os
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,9 +56,9 @@ def _opened(path: Path, suffix: str) -> Lazy:
     if suffix == ".parquet":
         file = _Parquet(path)
         return MadeAgain(path.name, file.records(), file.rows)
-    from harness.arrays import array_records, rows_of  # which import this module
+    from harness.arrays import array_records, rows_again  # which import this module
 
-    return MadeAgain(path.name, array_records(path), partial(rows_of, path))
+    return MadeAgain(path.name, array_records(path), rows_again(path))
 
 
 def kind_of(path: Path) -> str:

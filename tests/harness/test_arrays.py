@@ -231,3 +231,16 @@ def test_without_h5py_the_message_says_what_to_install(
     ) as caught:
         open_dataset(str(path)).rows()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.h5"])
+def test_rows_of_a_file_that_was_replaced_are_not_given_for_those_that_were_checked(
+    name: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / name, {"id": np.arange(9)})
+    rows = open_dataset(str(path)).rows()
+    assert len(rows) == 9
+    other = write(tmp_path / f"other{path.suffix}", {"id": np.arange(9) + 100})
+    other.replace(path)
+    with pytest.raises(DataError, match="was replaced or changed while it was used"):
+        list(rows)
